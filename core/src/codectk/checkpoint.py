@@ -1,0 +1,138 @@
+"""Weights: one `.safetensors` file with one metadata key, `codectk`, that holds canonical JSON.
+
+    {"format": 1, "codec": …, "distribution": …, "version": …, "bitstream_version": …,
+     "config": {…}, "training": {…}, "licence": …, "digest": …}
+
+One key because safetensors writes several keys in random order. The digest covers codec, config and every tensor, so two
+files have the same digest exactly when they decode alike.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codectk.arrays import Array
+from codectk.container import canonical_json
+from codectk.errors import WeightsError
+from codectk.files import atomic_output, check_file, read_bytes
+
+KEY = "codectk"
+FORMAT = 1
+_FIELDS = ("format", "codec", "distribution", "version", "bitstream_version", "config", "training", "licence", "digest")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Trained weights and all that is needed to use them.
+
+    Attributes:
+        tensors: name → array.
+        codec, distribution, version: whose weights these are, and the release that wrote them.
+        bitstream_version: of the files that these weights read and write.
+        config: what the model must be built with.
+        training: how they came about (options, data, steps), for the record.
+        licence: terms of the weights.
+    """
+
+    tensors: Mapping[str, Array]
+    codec: str
+    distribution: str
+    version: str
+    bitstream_version: int
+    config: dict[str, Any]
+    training: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over codec, config and, in order of names, each tensor's name, type, shape and bytes."""
+        sha = hashlib.sha256(canonical_json({"codec": self.codec, "config": self.config}).encode())
+        for name in sorted(self.tensors):
+            tensor = np.ascontiguousarray(self.tensors[name])
+            sha.update(canonical_json([name, tensor.dtype.str, list(tensor.shape)]).encode())
+            sha.update(tensor.tobytes())
+        return sha.hexdigest()
+
+    def save(self, path: Path, force: bool = False) -> None:
+        """Write the weights whole or not at all.
+
+        Raises:
+            WeightsError: a tensor holds NaN or infinity.
+            OutputError: the file exists and `force` is false, or cannot be written.
+        """
+        from safetensors.numpy import save_file
+
+        for name, tensor in self.tensors.items():
+            if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+                raise WeightsError(f"Tensor {name} holds NaN or infinity.", "Train again from an earlier checkpoint.")
+        about = {**self.about(), "digest": self.digest}
+        whole = {name: np.ascontiguousarray(tensor) for name, tensor in self.tensors.items()}
+        with atomic_output(path, force) as temporary:
+            save_file(whole, temporary, metadata={KEY: canonical_json(about)})
+
+    def about(self) -> dict[str, Any]:
+        """All but the tensors and the digest, ready for JSON."""
+        return {
+            "format": FORMAT,
+            "codec": self.codec,
+            "distribution": self.distribution,
+            "version": self.version,
+            "bitstream_version": self.bitstream_version,
+            "config": self.config,
+            "training": self.training,
+            "licence": self.licence,
+        }
+
+    @classmethod
+    def open(cls, path: Path) -> "Checkpoint":
+        """Read weights and check them against their digest.
+
+        Raises:
+            WeightsError: not a weights file of codectk, damaged, or newer than this program.
+            InputError: the file is missing or unreadable.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        about = read_about(path)
+        try:
+            tensors = load(read_bytes(path))
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise _damaged(path, str(error)) from None
+        values = {name: about[name] for name in _FIELDS if name not in ("format", "digest")}
+        checkpoint = cls(tensors=tensors, **values)
+        if checkpoint.digest != about["digest"]:
+            raise _damaged(path, "its tensors do not match its digest")
+        return checkpoint
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """The metadata of a weights file, without reading its tensors.
+
+    Raises:
+        WeightsError, InputError: see `Checkpoint.open`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    check_file(path)
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            about = json.loads((stream.metadata() or {})[KEY])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise WeightsError(
+            f"{path} is not a weights file of codectk.", "Name a file that `codectk train` or `import-weights` wrote."
+        ) from None
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise WeightsError(f"{path} has an unknown weights format.", "Update codectk-core.")
+    if set(about) != set(_FIELDS) or not isinstance(about["config"], dict):
+        raise _damaged(path, "its description is incomplete")
+    return about
+
+
+def _damaged(path: Path, reason: str) -> WeightsError:
+    return WeightsError(f"{path} is damaged: {reason}.", "Copy or download it again.")

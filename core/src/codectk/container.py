@@ -1,0 +1,271 @@
+"""The `.ctk` file: a small self-describing header, then segments in order of importance.
+
+Layout, little endian; a varint is LEB128 in its shortest form:
+
+    magic            4 bytes  89 43 54 4B
+    container        u8       1
+    flags            u8       1: weights digest present, 2: symbol check present
+    header length    varint   bytes from here to the header check
+      codec          text     varint length, UTF-8
+      distribution   text     empty where it is `codectk-` and the codec's name with `-` for `_`
+      bitstream      varint   version of the codec's own bytes
+      weights        8 bytes  start of the weights' digest, if flagged
+      kind           u8       array kind, see `codectk.arrays`
+      shape          u8 rank, one varint per axis
+      value range    2 × f64  only for kinds without a range of their own
+      params         text     canonical JSON; empty where there are none
+      symbol check   u32      CRC-32 of the integer symbols, if flagged
+      segments       varint count; per segment varint length, u32 CRC-32
+    header check     u32      CRC-32 of everything before it
+    segments         bytes    as many as the lengths say, nothing after them
+
+Everything is checked before anything of the announced size is allocated.
+"""
+
+import json
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+from codectk.arrays import KINDS, ArrayInfo, kind_code, kind_from_code
+from codectk.errors import CodectkError, ContainerError
+
+MAGIC = b"\x89CTK"
+CONTAINER_VERSION = 1
+HAS_WEIGHTS = 1
+HAS_SYMBOL_CHECK = 2
+DIGEST_BYTES = 8
+
+MAX_TEXT = 64
+MAX_PARAMS = 1 << 16
+MAX_SEGMENTS = 1 << 16
+MAX_HEADER = 1 << 21
+MAX_ARRAY_BYTES = 1 << 31
+"""Files that announce a larger array are refused unless the caller raises the limit."""
+
+_COPY_AGAIN = "Copy or download it again, or compress the original again."
+
+
+@dataclass(frozen=True)
+class Header:
+    """All that a `.ctk` file says about itself.
+
+    Attributes:
+        codec, distribution: which codec wrote it and which distribution holds that codec.
+        bitstream_version: version of the codec's own bytes.
+        info: kind and shape of the original array.
+        params: what the codec's decoder needs besides the segments; defaults are left out.
+        segment_lengths: bytes per segment.
+        weights_digest: first 8 bytes of the digest of the weights, or None for a codec without weights.
+        symbol_check: CRC-32 of the integer symbols, or None.
+    """
+
+    codec: str
+    distribution: str
+    bitstream_version: int
+    info: ArrayInfo
+    params: dict[str, Any] = field(default_factory=dict)
+    segment_lengths: tuple[int, ...] = ()
+    weights_digest: bytes | None = None
+    symbol_check: int | None = None
+
+
+@dataclass(frozen=True)
+class Container:
+    """A whole `.ctk` file in memory."""
+
+    header: Header
+    header_bytes: int
+    segments: tuple[bytes, ...]
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text.
+
+    Raises:
+        ValueError: the value holds NaN or infinity, which JSON cannot.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def default_distribution(codec: str) -> str:
+    """The distribution that a codec is expected in."""
+    return "codectk-" + codec.partition(".")[0].replace("_", "-")
+
+
+def pack(header: Header, segments: tuple[bytes, ...]) -> bytes:
+    """The bytes of a `.ctk` file. `header.segment_lengths` is taken from `segments`."""
+    flags = HAS_WEIGHTS * (header.weights_digest is not None) | HAS_SYMBOL_CHECK * (header.symbol_check is not None)
+    usual = header.distribution == default_distribution(header.codec)
+    params = canonical_json(header.params).encode() if header.params else b""
+    body = b"".join(
+        [
+            _text(header.codec.encode()),
+            _text(b"" if usual else header.distribution.encode()),
+            _varint(header.bitstream_version),
+            (header.weights_digest or b"")[:DIGEST_BYTES],
+            bytes([kind_code(header.info.kind), len(header.info.shape)]),
+            *(_varint(length) for length in header.info.shape),
+            _pack_range(header.info),
+            _text(params),
+            b"" if header.symbol_check is None else struct.pack("<I", header.symbol_check),
+            _varint(len(segments)),
+            *(_varint(len(segment)) + struct.pack("<I", crc32(segment)) for segment in segments),
+        ]
+    )
+    head = MAGIC + bytes([CONTAINER_VERSION, flags]) + _varint(len(body)) + body
+    return b"".join([head, struct.pack("<I", crc32(head)), *segments])
+
+
+def unpack(data: bytes, source: str = "the file", max_array_bytes: int = MAX_ARRAY_BYTES) -> Container:
+    """Read and check a whole `.ctk` file.
+
+    Args:
+        data: the file's bytes.
+        source: the file's name, for messages.
+        max_array_bytes: refuse files that announce a larger array than this.
+
+    Raises:
+        ContainerError: not a `.ctk` file, newer than this program, damaged, cut, or with bytes after its end.
+    """
+    header, checks, at = _unpack_header(data, source, max_array_bytes)
+    wanted = sum(header.segment_lengths)
+    if len(data) - at != wanted:
+        difference = len(data) - at - wanted
+        what = f"{-difference} bytes are missing" if difference < 0 else f"{difference} bytes follow its end"
+        raise ContainerError(f"{source} is damaged: {what}.", _COPY_AGAIN)
+    segments: list[bytes] = []
+    start = at
+    for number, (length, check) in enumerate(zip(header.segment_lengths, checks, strict=True)):
+        segments.append(data[start : start + length])
+        start += length
+        if crc32(segments[-1]) != check:
+            raise ContainerError(f"{source} is damaged in segment {number + 1} of {len(checks)}.", _COPY_AGAIN)
+    return Container(header, at, tuple(segments))
+
+
+def _unpack_header(data: bytes, source: str, max_array_bytes: int) -> tuple[Header, list[int], int]:
+    if data[: len(MAGIC)] != MAGIC:
+        raise ContainerError(f"{source} is not a .ctk file.", "Compress a file with `codectk compress` to make one.")
+    reader = _Reader(data, len(MAGIC), len(data), source)
+    version = reader.byte()
+    if version != CONTAINER_VERSION:
+        raise ContainerError(
+            f"{source} has container version {version}; this codectk reads {CONTAINER_VERSION}.",
+            "If the file is not damaged, update codectk-core.",
+        )
+    flags = reader.byte()
+    length = reader.varint(MAX_HEADER)
+    end = reader.at + length
+    check = _Reader(data, end, len(data), source).u32()
+    if crc32(data[:end]) != check:
+        raise ContainerError(f"{source} is damaged: its header does not match its check sum.", _COPY_AGAIN)
+    if flags & ~(HAS_WEIGHTS | HAS_SYMBOL_CHECK):
+        raise ContainerError(f"{source} uses features that this codectk does not know.", "Update codectk-core.")
+    body = _Reader(data, reader.at, end, source)
+    header, checks = _unpack_body(body, flags, source)
+    if body.at != end:
+        raise ContainerError(f"{source} has a header of the wrong length.", _COPY_AGAIN)
+    if header.info.nbytes > max_array_bytes:
+        raise ContainerError(
+            f"{source} announces an array of {header.info.nbytes} bytes; the limit is {max_array_bytes}.",
+            "If you trust the file, raise the limit with --max-bytes.",
+        )
+    return header, checks, end + 4
+
+
+def _unpack_body(reader: "_Reader", flags: int, source: str) -> tuple[Header, list[int]]:
+    codec = reader.text(MAX_TEXT)
+    distribution = reader.text(MAX_TEXT) or default_distribution(codec)
+    bitstream_version = reader.varint(1 << 31)
+    digest = reader.bytes(DIGEST_BYTES) if flags & HAS_WEIGHTS else None
+    info = _unpack_info(reader, source)
+    params = _unpack_params(reader.text(MAX_PARAMS), source)
+    symbol_check = reader.u32() if flags & HAS_SYMBOL_CHECK else None
+    lengths: list[int] = []
+    checks: list[int] = []
+    for _ in range(reader.varint(MAX_SEGMENTS)):
+        lengths.append(reader.varint(1 << 40))
+        checks.append(reader.u32())
+    header = Header(codec, distribution, bitstream_version, info, params, tuple(lengths), digest, symbol_check)
+    return header, checks
+
+
+def _unpack_info(reader: "_Reader", source: str) -> ArrayInfo:
+    code = reader.byte()
+    kind = kind_from_code(code)
+    if kind is None:
+        raise ContainerError(f"{source} holds an array of unknown kind {code}.", "Update codectk-core.")
+    shape = tuple(reader.varint(1 << 40) for _ in range(reader.byte()))
+    value_range = None if kind.value_range else struct.unpack("<dd", reader.bytes(16))
+    try:
+        return ArrayInfo(kind.name, shape, value_range)
+    except CodectkError as error:
+        raise ContainerError(f"{source} is damaged: {error.problem}", _COPY_AGAIN) from None
+
+
+def _unpack_params(text: str, source: str) -> dict[str, Any]:
+    try:
+        params = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        params = None
+    if not isinstance(params, dict):
+        raise ContainerError(f"{source} has parameters that are not a JSON object.", _COPY_AGAIN)
+    return params
+
+
+def _pack_range(info: ArrayInfo) -> bytes:
+    return b"" if KINDS[info.kind].value_range else struct.pack("<dd", *(info.value_range or (0.0, 0.0)))
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _text(data: bytes) -> bytes:
+    return _varint(len(data)) + data
+
+
+class _Reader:
+    """Reads values from `data[at:end]`; whatever is missing or out of bounds is a `ContainerError`."""
+
+    def __init__(self, data: bytes, at: int, end: int, source: str) -> None:
+        self.data, self.at, self.end, self.source = data, at, end, source
+
+    def bytes(self, count: int) -> bytes:
+        if count > self.end - self.at:
+            raise ContainerError(f"{self.source} is cut off inside its header.", _COPY_AGAIN)
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def byte(self) -> int:
+        return self.bytes(1)[0]
+
+    def u32(self) -> int:
+        return int.from_bytes(self.bytes(4), "little")
+
+    def varint(self, limit: int) -> int:
+        value = shift = 0
+        while True:
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                break
+            if shift > 56:
+                raise ContainerError(f"{self.source} holds a number that is too long.", _COPY_AGAIN)
+        if (byte == 0 and shift > 7) or value > limit:
+            raise ContainerError(f"{self.source} holds a number out of bounds.", _COPY_AGAIN)
+        return value
+
+    def text(self, limit: int) -> str:
+        try:
+            return self.bytes(self.varint(limit)).decode()
+        except UnicodeDecodeError:
+            raise ContainerError(f"{self.source} holds text that is not UTF-8.", _COPY_AGAIN) from None

@@ -1,0 +1,174 @@
+"""What a dataset is, the folder dataset that needs no plugin, and how training finds its data."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from codectk.arrays import Array, ArrayInfo, to_kind
+from codectk.errors import CodectkError, InputError
+from codectk.inputs import find_inputs, read_array
+from codectk.registry import Registry, get_registry
+from codectk.specs import DatasetSpec, resolve
+
+CACHE_BYTES = 1 << 29
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One item of a dataset.
+
+    Attributes:
+        x: array of shape `info.shape`.
+        id: stable name, for logs and tables.
+        info: kind and shape of `x`.
+        meta: anything else, for example a label.
+    """
+
+    x: Array
+    id: str
+    info: ArrayInfo
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+class Dataset(Protocol):
+    """A sequence of samples with a fixed order."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        ...
+
+    def __getitem__(self, i: int) -> Sample:
+        """Sample i, 0 <= i < len; the same i gives the same sample."""
+        ...
+
+
+class Files:
+    """Pictures or arrays from files, read on demand and kept in memory while they fit.
+
+    Args:
+        paths: the files; those that cannot be read are left out when the dataset is made.
+        kinds: array kinds that the user of the samples takes; grey pictures become colour where only colour is taken.
+        on_skip: called with the reason for each file left out.
+
+    Raises:
+        InputError: not one file can be used.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], kinds: tuple[str, ...], on_skip: Callable[[str], None] | None = None
+    ) -> None:
+        self.kinds = kinds
+        self._cache: OrderedDict[int, Sample] = OrderedDict()
+        self._cached_bytes = 0
+        self.paths: list[Path] = []
+        self.skipped: list[str] = []
+        for path in paths:
+            try:
+                sample = self._read(path)
+            except CodectkError as error:
+                self.skipped.append(error.problem)
+                if on_skip:
+                    on_skip(error.problem)
+                continue
+            self.paths.append(path)
+            self._keep(len(self.paths) - 1, sample)
+        if not self.paths:
+            reason = self.skipped[0] if self.skipped else "No file was given."
+            raise InputError(f"None of {len(paths)} files can be used. {reason}", "Give a folder of readable pictures.")
+
+    def __len__(self) -> int:
+        """Number of usable files."""
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> Sample:
+        """The array of file i."""
+        if i in self._cache:
+            self._cache.move_to_end(i)
+            return self._cache[i]
+        sample = self._read(self.paths[i])
+        self._keep(i, sample)
+        return sample
+
+    def _read(self, path: Path) -> Sample:
+        picture = read_array(path)
+        x, info = to_kind(picture.x, picture.info, self.kinds)
+        return Sample(x, path.name, info)
+
+    def _keep(self, i: int, sample: Sample) -> None:
+        self._cache[i] = sample
+        self._cached_bytes += sample.x.nbytes
+        while self._cached_bytes > CACHE_BYTES:
+            _, old = self._cache.popitem(last=False)
+            self._cached_bytes -= old.x.nbytes
+
+
+def sample_photos(split: str) -> list[Path]:
+    """Files of the photos that ship inside scikit-image: `train` for training, `val` to look at afterwards.
+
+    Raises:
+        InputError: scikit-image is not installed.
+    """
+    names = {
+        "train": "astronaut.png coffee.png hubble_deep_field.jpg ihc.png motorcycle_left.png retina.jpg rocket.jpg",
+        "val": "chelsea.png",
+    }
+    spec = find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise InputError("The sample photos come with scikit-image, which is not here.", "Run `pip install scikit-image`.")
+    return [Path(spec.origin).parent / "data" / name for name in names[split].split()]
+
+
+def find_data(
+    train: str, val: str | None, kinds: tuple[str, ...], on_skip: Callable[[str], None] | None = None
+) -> tuple[Dataset, Dataset]:
+    """Training and validation data as a user names them.
+
+    Args:
+        train: a folder, or the name of a registered dataset.
+        val: the same, or None: the dataset's own `val` split, or about a tenth of the folder's files, chosen by a hash of
+            their names, which are then not trained on.
+        kinds: array kinds that the trainer takes.
+        on_skip: called with the reason for each file left out.
+
+    Raises:
+        UnknownName: neither a folder nor a dataset has that name.
+        InputError: nothing usable is there, or a folder of one file should be split.
+    """
+    paths = _paths(train, "train")
+    if val is not None:
+        val_paths = _paths(val, "val")
+    elif Path(train).is_dir():
+        paths, val_paths = hold_out(paths)
+    else:
+        val_paths = _paths(train, "val")
+    return _dataset(paths, kinds, on_skip), _dataset(val_paths, kinds, on_skip)
+
+
+def hold_out(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Split files into a training part and about a tenth (at least one) for validation, the same way every time.
+
+    Raises:
+        InputError: there is only one file.
+    """
+    if len(paths) < 2:
+        raise InputError("One file cannot serve for training and validation.", "Add files, or name others with --val-data.")
+    by_hash = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
+    held = set(by_hash[: max(1, len(paths) // 10)])
+    return [p for p in paths if p not in held], [p for p in paths if p in held]
+
+
+def _dataset(found: Any, kinds: tuple[str, ...], on_skip: Callable[[str], None] | None) -> Dataset:
+    return Files(found, kinds, on_skip) if isinstance(found, list) else found
+
+
+def _paths(name: str, split: str, registry: Registry | None = None) -> Any:
+    """A list of files, or whatever dataset object a plugin's target returns."""
+    if Path(name).is_dir():
+        return find_inputs(Path(name))
+    if Path(name).exists() or "/" in name:
+        raise InputError(f"{name} is not a folder.", "Name a folder of pictures, or a dataset of `codectk list datasets`.")
+    return resolve((registry or get_registry()).find(DatasetSpec, name).spec.target)(split)

@@ -1,0 +1,280 @@
+"""Codecs × settings × files: every combination is a real file, written, measured whole, decoded and compared."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codectk import container
+from codectk.arrays import Array, ArrayInfo
+from codectk.codec import LoadedCodec
+from codectk.errors import CodectkError
+from codectk.files import read_bytes, write_bytes
+from codectk.inputs import read_array
+from codectk.options import Options
+from codectk.registry import Registry, get_registry
+from codectk.specs import MetricSpec, resolve
+
+MINIMUM_OVERLAP = 0.15
+"""BD-rates over less than this part of the joint quality range say little and are not given."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A codec to evaluate at several settings.
+
+    Attributes:
+        label: name in tables and plots.
+        loaded: the codec with its weights.
+        settings: one mapping of encode options per rate point.
+    """
+
+    label: str
+    loaded: LoadedCodec
+    settings: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The result of one codec at one setting on one file.
+
+    Attributes:
+        codec: the candidate's label.
+        setting: its encode options.
+        file: name of the input.
+        pixels: H·W; for fields the number of values.
+        bytes: size of the whole `.ctk` file.
+        bpp: 8·bytes/pixels.
+        metrics: name → value.
+        encode_seconds, decode_seconds: wall time of array to bytes and back.
+        notes: the codec's own figures.
+        error: what went wrong; then there are no other results.
+    """
+
+    codec: str
+    setting: dict[str, Any]
+    file: str
+    pixels: int = 0
+    bytes: int = 0
+    bpp: float = float("nan")
+    metrics: dict[str, float] = field(default_factory=dict)
+    encode_seconds: float = float("nan")
+    decode_seconds: float = float("nan")
+    notes: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+
+    def flat(self) -> dict[str, Any]:
+        """One level of columns, for CSV, JSON lines and data frames. Values that are not finite become None."""
+        columns = {k: v for k, v in asdict(self).items() if k not in ("metrics", "notes", "setting")}
+        columns["setting"] = " ".join(f"{k}={v}" for k, v in self.setting.items())
+        columns |= self.metrics | {f"note_{k}": v for k, v in self.notes.items()}
+        return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in columns.items()}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A codec at one setting, averaged over all files that every setting of that codec could code."""
+
+    codec: str
+    setting: dict[str, Any]
+    bpp: float
+    metrics: dict[str, float]
+    encode_seconds: float
+    decode_seconds: float
+    files: int
+
+
+@dataclass(frozen=True)
+class BDRate:
+    """How many more bytes one codec needs than another at equal quality.
+
+    Attributes:
+        percent: mean difference of rate; negative if the codec needs fewer bytes. None if the curves hardly overlap.
+        overlap: part of the joint quality range that both curves cover, 0 to 1.
+        low, high: quality range that was compared.
+    """
+
+    percent: float | None
+    overlap: float
+    low: float
+    high: float
+
+
+def evaluate(
+    candidates: Sequence[Candidate],
+    files: Sequence[Path],
+    out: Path,
+    metrics: Sequence[str] = ("psnr", "ssim"),
+    on_row: Callable[[Row], None] | None = None,
+    registry: Registry | None = None,
+) -> list[Row]:
+    """Run every candidate at every setting on every file.
+
+    Args:
+        candidates: codecs with their settings.
+        files: pictures or arrays.
+        out: folder for the `.ctk` files, `OUT/files/CODEC/SETTING/NAME.ctk`.
+        metrics: names of registered metrics; one that does not take an array's kind is left out for it.
+        on_row: called with each row as soon as it is known.
+
+    Returns:
+        One row per combination. What fails is a row with `error` set.
+    """
+    rows: list[Row] = []
+    for number, path in enumerate(files):
+        try:
+            picture = read_array(path)
+        except CodectkError as error:
+            failed = [Row(c.label, dict(s), path.name, error=str(error)) for c in candidates for s in c.settings]
+            _report(failed, rows, on_row)
+            continue
+        for candidate in candidates:
+            for setting in candidate.settings:
+                # The number keeps files of one name from different folders apart.
+                place = out / "files" / candidate.label / _slug(setting) / f"{number:04d}_{path.stem}.ctk"
+                row = _one(candidate, setting, path.name, picture.x, picture.info, place, metrics, registry)
+                _report([row], rows, on_row)
+    return rows
+
+
+def average(rows: Iterable[Row]) -> list[Point]:
+    """Mean over files per codec and setting, in order of appearance.
+
+    A file on which one setting of a codec failed is left out of all settings of that codec, so that the points of a
+    curve rest on the same files.
+    """
+    rows = list(rows)
+    failed = {(row.codec, row.file) for row in rows if row.error}
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if (row.codec, row.file) not in failed:
+            groups.setdefault((row.codec, _slug(row.setting)), []).append(row)
+    points = []
+    for group in groups.values():
+        names = [name for name in group[0].metrics if all(name in row.metrics for row in group)]
+        points.append(
+            Point(
+                codec=group[0].codec,
+                setting=group[0].setting,
+                bpp=float(np.mean([row.bpp for row in group])),
+                metrics={name: float(np.mean([row.metrics[name] for row in group])) for name in names},
+                encode_seconds=float(np.median([row.encode_seconds for row in group])),
+                decode_seconds=float(np.median([row.decode_seconds for row in group])),
+                files=len(group),
+            )
+        )
+    return points
+
+
+def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, float]]) -> BDRate:
+    """Bjøntegaard's rate difference of `test` against `anchor`.
+
+    log10 rate as a piecewise cubic (PCHIP) function of quality, integrated over the qualities that both curves reach.
+    Points that another point of the same curve beats in both rate and quality are left out.
+
+    Args:
+        anchor, test: (rate, quality) pairs, rates above 0, in any order.
+
+    Source: Bjøntegaard, VCEG-M33 2001; piecewise cubic interpolation as in VCEG-AL23.
+    """
+    from scipy.interpolate import PchipInterpolator
+
+    first, second = _hull(anchor), _hull(test)
+    if len(first) < 2 or len(second) < 2:
+        return BDRate(None, 0.0, float("nan"), float("nan"))
+    (q1, r1), (q2, r2) = (tuple(np.array(axis) for axis in zip(*curve, strict=True)) for curve in (first, second))
+    low, high = max(q1[0], q2[0]), min(q1[-1], q2[-1])
+    whole = max(q1[-1], q2[-1]) - min(q1[0], q2[0])
+    overlap = max(0.0, float((high - low) / whole))
+    if overlap < MINIMUM_OVERLAP:
+        return BDRate(None, overlap, float(low), float(high))
+    areas = [float(PchipInterpolator(q, np.log10(r)).integrate(low, high)) for q, r in ((q1, r1), (q2, r2))]
+    percent = (10 ** ((areas[1] - areas[0]) / float(high - low)) - 1) * 100
+    return BDRate(float(percent), overlap, float(low), float(high))
+
+
+def bd_rates(points: Sequence[Point], metric: str = "psnr") -> dict[tuple[str, str], BDRate]:
+    """BD-rate of every codec against every other: (anchor, codec) → result."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for point in points:
+        if np.isfinite(point.metrics.get(metric, float("nan"))):
+            curves.setdefault(point.codec, []).append((point.bpp, point.metrics[metric]))
+    return {(a, b): bd_rate(curves[a], curves[b]) for a in curves for b in curves if a != b}
+
+
+def _hull(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """(quality, rate) pairs with both rising strictly."""
+    kept: list[tuple[float, float]] = []
+    for rate, quality in sorted(curve, key=lambda point: (point[0], -point[1])):
+        if rate > 0 and (not kept or quality > kept[-1][0]):
+            kept.append((quality, rate))
+    return kept
+
+
+def _one(
+    candidate: Candidate,
+    setting: Mapping[str, Any],
+    name: str,
+    x: Array,
+    info: ArrayInfo,
+    place: Path,
+    metrics: Sequence[str],
+    registry: Registry | None,
+) -> Row:
+    row = Row(candidate.label, dict(setting), name)
+    try:
+        options: Options = candidate.loaded.encode_options(setting)
+        start = time.perf_counter()
+        compressed = candidate.loaded.compress(x, info, options)
+        encode_seconds = time.perf_counter() - start
+        write_bytes(place, compressed.data, force=True)
+        data = read_bytes(place)
+        start = time.perf_counter()
+        x_hat = candidate.loaded.decompress(container.unpack(data, str(place)), source=str(place))
+        decode_seconds = time.perf_counter() - start
+        values = measure(x, x_hat, info, metrics, registry)
+    except CodectkError as error:
+        return Row(row.codec, row.setting, name, error=str(error))
+    except Exception as error:  # a codec's defect is a row of the table, not the end of the run
+        return Row(row.codec, row.setting, name, error=f"{type(error).__name__}: {error}")
+    return Row(
+        codec=row.codec,
+        setting=row.setting,
+        file=name,
+        pixels=info.pixels,
+        bytes=len(data),
+        bpp=8 * len(data) / info.pixels,
+        metrics=values,
+        encode_seconds=encode_seconds,
+        decode_seconds=decode_seconds,
+        notes=dict(compressed.notes),
+    )
+
+
+def measure(
+    x: Array, x_hat: Array, info: ArrayInfo, metrics: Sequence[str], registry: Registry | None = None
+) -> dict[str, float]:
+    """Values of the named metrics for one pair of arrays; those that do not take its kind are left out."""
+    values: dict[str, float] = {}
+    for name in metrics:
+        spec: MetricSpec = (registry or get_registry()).find(MetricSpec, name).spec
+        if spec.kinds and info.kind not in spec.kinds:
+            continue
+        metric = resolve(spec.target)()
+        metric.update(x, x_hat, info)
+        values |= metric.compute()
+    return values
+
+
+def _report(new: Iterable[Row], rows: list[Row], on_row: Callable[[Row], None] | None) -> None:
+    for row in new:
+        rows.append(row)
+        if on_row:
+            on_row(row)
+
+
+def _slug(setting: Mapping[str, Any]) -> str:
+    return "_".join(f"{k}-{v}" for k, v in setting.items()).replace("/", "-").replace(" ", "") or "default"

@@ -1,0 +1,112 @@
+"""Reading and writing files so that nothing is half-written and every failure names the file."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from codectk.errors import InputError, OutputError
+
+MAX_INPUT_BYTES = 1 << 34
+"""Files above this size are refused before they are read."""
+
+
+def check_file(path: Path, limit: int = MAX_INPUT_BYTES) -> None:
+    """Make sure that a path names a readable file.
+
+    Raises:
+        InputError: it is missing, a folder or device, empty, too large, or not readable.
+    """
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder, not a file.", "Name a file in it.")
+        if not path.exists():
+            raise InputError(f"{path} does not exist.", "Check the path.")
+        if not path.is_file():
+            raise InputError(f"{path} is not a regular file.", "Copy its content into a file first.")
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check its permissions and the disk.") from None
+    if size == 0:
+        raise InputError(f"{path} is empty (0 bytes).", "Copy or download it again.")
+    if size > limit:
+        raise InputError(f"{path} has {size} bytes; at most {limit} are read.", "Split it first.")
+
+
+def read_bytes(path: Path, limit: int = MAX_INPUT_BYTES) -> bytes:
+    """The content of a file.
+
+    Raises:
+        InputError: see `check_file`.
+    """
+    check_file(path, limit)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check its permissions and the disk.") from None
+
+
+def refuse_existing(path: Path, force: bool) -> None:
+    """Stop before work is done whose result could not be stored.
+
+    Raises:
+        OutputError: the path is a folder, or it exists and `force` is false.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder.", "Name a file for the output.")
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already.", "Add --force to replace it, or -o for another place.")
+
+
+@contextmanager
+def atomic_output(path: Path, force: bool = False) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name when the block ends well, and is deleted when it does not.
+
+    Raises:
+        OutputError: the file exists and `force` is false, or the file system refuses (no space, no permission, …).
+    """
+    refuse_existing(path, force)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix is kept because writers choose their format by it.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        _flush_to_disk(temporary)
+        _give_usual_mode(temporary)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"{path} cannot be written: {reason}.", "Free space or choose another place with -o; nothing was changed."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes, force: bool = False) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OutputError: see `atomic_output`.
+    """
+    with atomic_output(path, force) as temporary:
+        temporary.write_bytes(data)
+
+
+def _flush_to_disk(path: Path) -> None:
+    # Without it a power cut after the rename can leave an empty file under the final name.
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _give_usual_mode(path: Path) -> None:
+    # mkstemp makes files that only their owner reads; outputs follow the user's umask like any other file.
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)

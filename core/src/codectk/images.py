@@ -1,0 +1,192 @@
+"""Pictures in files: read as what a person sees, with nothing dropped in silence."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageColor, ImageOps
+
+from codectk.arrays import Array, ArrayInfo
+from codectk.errors import InputError, OutputError
+from codectk.files import atomic_output, read_bytes
+
+SUFFIXES = frozenset(
+    ".png .jpg .jpeg .jpe .jfif .webp .avif .jp2 .j2k .jpx .tif .tiff .bmp .gif .ppm .pgm .pnm .tga .ico".split()
+)
+"""Endings by which folders are searched for pictures. A file named by the user may have any ending."""
+
+_WRITABLE: dict[str, tuple[str, ...]] = {
+    ".png": ("image/gray8", "image/rgb8", "image/rgba8", "image/gray16"),
+    ".tif": ("image/gray8", "image/rgb8", "image/rgba8", "image/gray16"),
+    ".tiff": ("image/gray8", "image/rgb8", "image/rgba8", "image/gray16"),
+    ".bmp": ("image/gray8", "image/rgb8"),
+    ".ppm": ("image/rgb8",),
+    ".pgm": ("image/gray8", "image/gray16"),
+    ".pnm": ("image/gray8", "image/rgb8", "image/gray16"),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was read from a file.
+
+    Attributes:
+        x: array (H, W, C), C also when it is 1.
+        info: kind and shape of `x`.
+        notes: what was changed on the way, one sentence each.
+    """
+
+    x: Array
+    info: ArrayInfo
+    notes: tuple[str, ...] = ()
+
+
+def read_image(path: Path, background: str | None = None, depth: int | None = None) -> Picture:
+    """Read a picture upright and in sRGB.
+
+    Args:
+        path: a file in any format that Pillow opens.
+        background: colour to lay under transparent parts, by name or as `#rrggbb`; None keeps the transparency.
+        depth: 8 reduces 16-bit pictures to 8 bits; None refuses those that Pillow cannot keep whole.
+
+    Raises:
+        InputError: the file is missing, damaged, not a picture, or holds what would be lost.
+    """
+    data = read_bytes(path)
+    notes: list[str] = []
+    with _plain_errors(path), Image.open(BytesIO(data)) as image:
+        _refuse_lossy_reading(path, image, data, depth)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":
+            raise InputError(f"{path} holds {frames} pictures.", "Extract the one you mean first.")
+        if frames > 1:
+            notes.append("kept the first picture of a multi-picture file")
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        plain = _to_srgb(_to_plain_mode(path, upright), image.info.get("icc_profile"), notes)
+        x = np.asarray(_flatten(plain, background, notes))
+    x = np.ascontiguousarray(x[:, :, np.newaxis] if x.ndim == 2 else x)
+    if x.dtype == np.uint16 and depth == 8:
+        x = ((x.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        notes.append("reduced to 8 bits")
+    kind = "image/gray16" if x.dtype == np.uint16 else f"image/{ {1: 'gray8', 3: 'rgb8', 4: 'rgba8'}[x.shape[2]] }"
+    return Picture(x, ArrayInfo(kind, x.shape), tuple(notes))
+
+
+def write_image(path: Path, x: Array, info: ArrayInfo, force: bool = False) -> None:
+    """Write a picture losslessly, in the format that the ending names.
+
+    Raises:
+        OutputError: the format is unknown or would lose something, or the file cannot be written.
+    """
+    kinds = _WRITABLE.get(path.suffix.lower())
+    if kinds is None:
+        raise OutputError(
+            f"{path}: '{path.suffix}' is not a lossless picture format that codectk writes.",
+            f"Choose one of {', '.join(_WRITABLE)}, or .npy for the bare array.",
+        )
+    if info.kind not in kinds:
+        raise OutputError(f"{path}: {path.suffix} cannot hold {info.kind}.", "Choose .png.")
+    image = to_pillow(x)
+    with atomic_output(path, force) as temporary:
+        image.save(temporary)
+
+
+def to_pillow(x: Array) -> Image.Image:
+    """A Pillow image of an array (H, W, C)."""
+    return Image.fromarray(x[:, :, 0] if x.shape[2] == 1 else x)
+
+
+@contextmanager
+def _plain_errors(path: Path) -> Iterator[None]:
+    """Turn whatever a picture decoder raises on hostile bytes into one kind of error."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Image.DecompressionBombError:
+        raise InputError(f"{path} claims more pixels than are read safely.", "Cut it into smaller pictures.") from None
+    except Image.UnidentifiedImageError:
+        raise InputError(f"{path} is not a picture in a known format.", "Convert it to PNG first.") from None
+    except Exception as error:  # decoders raise SyntaxError, struct.error, zlib.error, KeyError, … on damaged files
+        reason = str(error).strip().rstrip(".") or type(error).__name__
+        raise InputError(f"{path} is damaged: {reason}.", "Copy or download it again.") from error
+
+
+def _refuse_lossy_reading(path: Path, image: Image.Image, data: bytes, depth: int | None) -> None:
+    """Pillow opens deep pictures as 8 bit without a word; say so instead."""
+    raw_modes = " ".join(str(tile[3]) for tile in getattr(image, "tile", []))
+    deep = not image.mode.startswith("I") and (
+        ";16" in raw_modes
+        or any(int(number) > 255 for number in re.findall(r", (\d+)\)", raw_modes) if image.format == "PPM")
+        or _deep_jpeg2000(data, image.format)
+        or _deep_avif(data, image.format)
+    )
+    if deep and depth != 8:
+        raise InputError(
+            f"{path} has more than 8 bits per channel and colour or transparency.", "Reduce it with --depth 8."
+        )
+
+
+def _deep_jpeg2000(data: bytes, format_name: str | None) -> bool:
+    at = data.find(b"ihdr", 0, 512)
+    return format_name == "JPEG2000" and at >= 0 and (data[at + 14 : at + 15] or b"\0")[0] & 0x7F > 7
+
+
+def _deep_avif(data: bytes, format_name: str | None) -> bool:
+    at = data.find(b"av1C", 0, 4096)
+    return format_name == "AVIF" and at >= 0 and bool((data[at + 6 : at + 7] or b"\0")[0] & 0x40)
+
+
+def _to_plain_mode(path: Path, image: Image.Image) -> Image.Image:
+    """The picture as L, I;16, RGB or RGBA."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(np.asarray(image).astype(np.uint16))
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    if image.mode in ("1", "L"):
+        return image.convert("L")
+    if image.mode in ("P", "RGB", "RGBX", "YCbCr"):
+        return image.convert("RGB")
+    raise InputError(
+        f"{path} holds {image.mode} values, which no picture codec here keeps.",
+        "Convert it to RGB or grey first, for example with an image editor; arrays of numbers can be given as .npy.",
+    )
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    if not profile or image.mode not in ("RGB", "RGBA"):
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        name = ImageCms.getProfileDescription(source).strip()
+        if "srgb" in name.lower():
+            return image
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=image.mode)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        notes.append("ignored its colour profile, which is damaged")
+        return image
+    notes.append(f"converted its colours from {name} to sRGB")
+    return converted if converted is not None else image
+
+
+def _flatten(image: Image.Image, background: str | None, notes: list[str]) -> Image.Image:
+    if image.mode != "RGBA":
+        return image
+    if image.getchannel("A").getextrema() == (255, 255):
+        notes.append("left out its alpha channel, which is opaque everywhere")
+        return image.convert("RGB")
+    if background is None:
+        return image
+    try:
+        colour = ImageColor.getrgb(background)
+    except ValueError:
+        raise InputError(f"'{background}' is not a colour.", "Name one, such as white or #ff8800.") from None
+    notes.append(f"laid its transparent parts on {background}")
+    flat = Image.new("RGBA", image.size, (*colour[:3], 255))
+    flat.alpha_composite(image)
+    return flat.convert("RGB")

@@ -1,0 +1,244 @@
+"""Discovery of plugins, one at a time, so that a broken one never takes the others down."""
+
+import os
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from codectk import hookspecs
+from codectk.errors import PluginError, UnknownName
+from codectk.specs import CodecSpec, DatasetSpec, MetricSpec, TrainerSpec, normalise
+
+STRICT_VARIABLE = "CODECTK_STRICT"
+
+HOOKS: dict[str, type] = {
+    "codectk_codecs": CodecSpec,
+    "codectk_trainers": TrainerSpec,
+    "codectk_datasets": DatasetSpec,
+    "codectk_metrics": MetricSpec,
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that kept a plugin, or a part of it, from loading.
+
+    Attributes:
+        distribution: name of the installed distribution, as `pip` knows it.
+        stage: `"import"`, `"api"`, `"register"`, `"hook"` or `"name"`.
+        summary: one line.
+        details: traceback, or the summary again.
+    """
+
+    distribution: str
+    stage: str
+    summary: str
+    details: str
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A spec and where it comes from."""
+
+    spec: Any
+    distribution: str
+    version: str
+
+    @property
+    def full_name(self) -> str:
+        """Name that stays unique when two plugins use the same one: `distribution/name`."""
+        return f"{self.distribution}/{self.spec.name}"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One installed entry point of the group `codectk`."""
+
+    distribution: str
+    version: str
+    module: str
+    loaded: bool
+
+
+class Registry:
+    """All codecs, trainers, datasets and metrics of the installed plugins.
+
+    Args:
+        points: entry points to load; by default those of the group `codectk` in this environment.
+        strict: raise `PluginError` at the first problem instead of going on; by default the environment variable
+            `CODECTK_STRICT` decides.
+    """
+
+    def __init__(self, points: Iterable[EntryPoint] | None = None, strict: bool | None = None) -> None:
+        self.strict = os.environ.get(STRICT_VARIABLE, "") not in ("", "0") if strict is None else strict
+        self.problems: list[Problem] = []
+        self.plugins: list[Plugin] = []
+        self._found: dict[type, list[Registered]] = {spec_type: [] for spec_type in HOOKS.values()}
+        found = entry_points(group=hookspecs.PROJECT) if points is None else points
+        for point in sorted(found, key=lambda p: (_distribution(p)[0], p.name)):
+            self._load(point)
+        for spec_type, registered in self._found.items():
+            self._report_clashes(spec_type, registered)
+
+    def codecs(self) -> list[Registered]:
+        """All codecs, by name."""
+        return self._found[CodecSpec]
+
+    def trainers(self) -> list[Registered]:
+        """All trainers, by name."""
+        return self._found[TrainerSpec]
+
+    def datasets(self) -> list[Registered]:
+        """All datasets, by name."""
+        return self._found[DatasetSpec]
+
+    def metrics(self) -> list[Registered]:
+        """All metrics, by name."""
+        return self._found[MetricSpec]
+
+    def everything(self) -> list[Registered]:
+        """Codecs, trainers, datasets and metrics in this order."""
+        return [item for group in self._found.values() for item in group]
+
+    def find(self, spec_type: type, name: str) -> Registered:
+        """The one thing of that type with that name, or with that `distribution/name`.
+
+        Raises:
+            UnknownName: nothing has that name, or two plugins share it.
+        """
+        wanted = normalise(name)
+        registered = self._found[spec_type]
+        by_full_name = [r for r in registered if normalise(r.full_name) == wanted]
+        if by_full_name:
+            return by_full_name[0]
+        by_name = [r for r in registered if normalise(r.spec.name) == wanted]
+        if len(by_name) == 1:
+            return by_name[0]
+        thing = spec_type.kind_of_thing  # type: ignore[attr-defined]
+        if by_name:
+            both = " or ".join(r.full_name for r in by_name)
+            raise UnknownName(f"More than one plugin has a {thing} named '{name}'.", f"Say which: {both}.")
+        raise UnknownName(f"There is no {thing} named '{name}'.", self._advice(thing, wanted, registered))
+
+    def _advice(self, thing: str, wanted: str, registered: Sequence[Registered]) -> str:
+        names = {normalise(r.spec.name): r.spec.name for r in registered}
+        near = get_close_matches(wanted, list(names), n=1)
+        if near:
+            return f"Did you mean '{names[near[0]]}'? `codectk list {thing}s` shows all."
+        broken = sorted({p.distribution for p in self.problems if p.stage != "name"})
+        if broken:
+            return f"`codectk plugins` shows why {', '.join(broken)} did not load; `codectk list` shows the rest."
+        return f"`codectk list {thing}s` shows what is installed; a method is added with `pip install codectk-<method>`."
+
+    def _load(self, point: EntryPoint) -> None:
+        distribution, version = _distribution(point)
+        module = self._guard(distribution, "import", f"import of {point.value} failed", point.load)
+        ok = module is not None and self._api_fits(distribution, module) and self._collect(distribution, version, module)
+        self.plugins.append(Plugin(distribution, version, point.value, bool(ok)))
+
+    def _api_fits(self, distribution: str, module: ModuleType) -> bool:
+        version = getattr(module, "CODECTK_API", None)
+        if version == hookspecs.CODECTK_API:
+            return True
+        has = "does not state CODECTK_API" if version is None else f"is for CODECTK_API {version!r}"
+        self._note(distribution, "api", f"{has}; this codectk has {hookspecs.CODECTK_API}: update the older of the two")
+        return False
+
+    def _collect(self, distribution: str, version: str, module: ModuleType) -> bool:
+        """Ask one plugin for its specs. A manager of its own keeps it apart from all others."""
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+
+        def register() -> bool:
+            manager.register(module)
+            manager.check_pending()
+            _refuse_misspelt(module)
+            return True
+
+        if not self._guard(distribution, "register", "a hook implementation does not fit its specification", register):
+            return False
+        answers = [
+            self._ask(distribution, version, spec_type, getattr(manager.hook, hook))
+            for hook, spec_type in HOOKS.items()
+            if getattr(manager.hook, hook).get_hookimpls()
+        ]
+        if not answers:
+            self._note(distribution, "hook", "implements no hook: nothing to list")
+        return all(answers) and bool(answers)
+
+    def _ask(self, distribution: str, version: str, spec_type: type, hook: Any) -> bool:
+        def answers() -> list[Any]:
+            results = hook()
+            # pluggy drops an answer of None without a word.
+            if len(results) != len(hook.get_hookimpls()):
+                raise TypeError("the hook returned None instead of an iterable")
+            specs = [spec for result in results for spec in result]
+            for spec in specs:
+                if not isinstance(spec, spec_type):
+                    raise TypeError(f"the hook returned {type(spec).__name__}, not {spec_type.__name__}")
+            return specs
+
+        specs = self._guard(distribution, "hook", f"{hook.name} failed", answers)
+        if specs is None:
+            return False
+        self._found[spec_type] += [Registered(spec, distribution, version) for spec in specs]
+        self._found[spec_type].sort(key=lambda r: (r.spec.name, r.distribution))
+        return True
+
+    def _guard(self, distribution: str, stage: str, what: str, call: Callable[[], Any]) -> Any:
+        """The result of `call`, or None after a note of what went wrong."""
+        try:
+            return call()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may even raise SystemExit
+            reason = f"{type(error).__name__}: {error}".strip().rstrip(":").splitlines()[0]
+            self._note(distribution, stage, f"{what} ({reason})", traceback.format_exc(), error)
+            return None
+
+    def _note(
+        self, distribution: str, stage: str, summary: str, details: str = "", cause: BaseException | None = None
+    ) -> None:
+        self.problems.append(Problem(distribution, stage, summary, details or summary))
+        if self.strict:
+            raise PluginError(
+                f"Plugin {distribution}: {summary}.", f"Mend or uninstall it, or unset {STRICT_VARIABLE} to go on without it."
+            ) from cause
+
+    def _report_clashes(self, spec_type: type, registered: Sequence[Registered]) -> None:
+        groups: dict[str, list[Registered]] = {}
+        for item in registered:
+            groups.setdefault(normalise(item.spec.name), []).append(item)
+        for same in groups.values():
+            if len(same) > 1:
+                thing = spec_type.kind_of_thing  # type: ignore[attr-defined]
+                names = " or ".join(r.full_name for r in same)
+                self._note(same[1].distribution, "name", f"{thing} name '{same[0].spec.name}' is taken twice: use {names}")
+
+
+def _refuse_misspelt(module: ModuleType) -> None:
+    """Name functions that look like hooks but lack the decorator, which pluggy passes over in silence."""
+    for name in vars(module):
+        if name.startswith("codectk_") and name in HOOKS and not hasattr(getattr(module, name), "codectk_impl"):
+            raise TypeError(f"{name} lacks the @hookimpl decorator")
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    if point.dist is None:
+        return point.value.partition(".")[0].replace("_", "-"), "unknown"
+    return point.dist.name, point.dist.version
+
+
+
+
+@cache
+def get_registry() -> Registry:
+    """The registry of this environment, loaded once per process."""
+    return Registry()

@@ -1,0 +1,144 @@
+"""What a plugin says about each codec, trainer, dataset and metric, without importing it.
+
+Targets are strings `"module:Name"`; `resolve` imports them when they are needed. So listing, help and `info` stay fast
+whatever a plugin depends on.
+"""
+
+import pkgutil
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+NO_OPTIONS = "codectk.options:NoOptions"
+
+Portability = Literal["any-machine", "same-machine"]
+Direction = Literal["higher", "lower"]
+
+
+def resolve(target: str) -> Any:
+    """The object that a `"module:Name"` string names.
+
+    Raises:
+        ImportError, AttributeError: the module or the name does not exist.
+    """
+    return pkgutil.resolve_name(target)
+
+
+def normalise(name: str) -> str:
+    """The one spelling of a name: `-` and `_` are the same everywhere."""
+    return name.replace("-", "_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecSpec:
+    """A codec.
+
+    Attributes:
+        name: what `-c` takes; also stored in every file that the codec writes.
+        summary: one line for `codectk list`.
+        target: class that follows `codectk.codec.Codec`.
+        kinds: the array kinds it codes, from `codectk.arrays.KINDS`, best first.
+        encode_options, decode_options: `codectk.options.Options` models.
+        bitstream_version: written into files; it rises whenever the meaning of the bytes changes.
+        reads: all bitstream versions that this release still decodes.
+        needs_weights: it cannot work without a weights file.
+        default_weights: weights shipped with the plugin, as `"package:path/inside"`.
+        rate_option: the encode option that trades size for quality, if there is one.
+        lossless: it returns the input exactly at every setting.
+        progressive: the first k segments decode to a coarser result.
+        portability: whether a file decodes to the same symbols on every machine; claimed only with tests to show it.
+        guarantees: bounds that hold for every file, in words.
+        paper: citation.
+        licence: SPDX identifier of the code; weights carry their own.
+    """
+
+    kind_of_thing: ClassVar[str] = "codec"
+
+    name: str
+    summary: str
+    target: str
+    kinds: tuple[str, ...]
+    encode_options: str = NO_OPTIONS
+    decode_options: str = NO_OPTIONS
+    bitstream_version: int = 1
+    reads: tuple[int, ...] = (1,)
+    needs_weights: bool = False
+    default_weights: str | None = None
+    rate_option: str | None = None
+    lossless: bool = False
+    progressive: bool = False
+    portability: Portability = "same-machine"
+    guarantees: tuple[str, ...] = ()
+    paper: str = ""
+    licence: str = "Apache-2.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSpec:
+    """A trainer.
+
+    Attributes:
+        name: what `codectk train` takes. A plugin's only trainer bears the plugin's name; several are dotted.
+        summary: one line for `codectk list`.
+        target: class that follows `codectk.train.Trainer`.
+        options: `codectk.options.Options` model of its settings.
+        recipes: folder of YAML files for `--recipe`, as `"package:path/inside"`.
+        codec: name of the codec that its export serves, if any.
+    """
+
+    kind_of_thing: ClassVar[str] = "trainer"
+
+    name: str
+    summary: str
+    target: str
+    options: str = NO_OPTIONS
+    recipes: str | None = None
+    codec: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """A dataset.
+
+    Attributes:
+        name: what `--data` takes where no folder of that name exists.
+        summary: one line for `codectk list`.
+        target: class or function that follows `codectk.dataset.Dataset`, called as `target(split)`.
+        kinds: the array kinds of its samples.
+        splits: what `split` may be.
+        licence: terms of the data, in a few words.
+    """
+
+    kind_of_thing: ClassVar[str] = "dataset"
+
+    name: str
+    summary: str
+    target: str
+    kinds: tuple[str, ...]
+    splits: tuple[str, ...] = ("train", "val")
+    licence: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSpec:
+    """A metric.
+
+    Attributes:
+        name: column name in results.
+        summary: one line for `codectk list`.
+        target: class that follows `codectk.metric.Metric`.
+        unit: for example `"dB"`; empty for a pure number.
+        direction: which way is better.
+        kinds: array kinds it accepts; empty for all.
+    """
+
+    kind_of_thing: ClassVar[str] = "metric"
+
+    name: str
+    summary: str
+    target: str
+    unit: str = ""
+    direction: Direction
+    kinds: tuple[str, ...] = ()
+
+
+Spec = CodecSpec | TrainerSpec | DatasetSpec | MetricSpec

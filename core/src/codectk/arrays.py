@@ -170,7 +170,8 @@ def from_kind(x: Array, info: ArrayInfo) -> Array:
     """Undo `to_kind`: the mean of three channels where the original was grey."""
     if info.kind == "image/gray8" and x.shape[-1] == 3:
         total = x.astype(np.uint16).sum(axis=2, keepdims=True)
-        return ((total + 1) // 3).astype(np.uint8)
+        mean: Array = ((total + 1) // 3).astype(np.uint8)
+        return mean
     return x
 
 

@@ -3,8 +3,8 @@
     {"format": 1, "codec": …, "distribution": …, "version": …, "bitstream_version": …,
      "config": {…}, "training": {…}, "licence": …, "digest": …}
 
-One key because safetensors writes several keys in random order. The digest covers codec, config and every tensor, so two
-files have the same digest exactly when they decode alike.
+One key because safetensors writes several keys in random order. The digest covers codec, config and every tensor, so
+two files have the same digest exactly when they decode alike.
 """
 
 import hashlib

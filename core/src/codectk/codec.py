@@ -1,7 +1,7 @@
 """What a codec is, and how codec, padding, weights and container together turn arrays into bytes and back.
 
-    x ─ to_kind ─ pad ─ Codec.encode ─ segments ─ container.pack ─> bytes
-    bytes ─> container.unpack ─ Codec.decode ─ crop ─ from_kind ─ x_hat
+x ─ to_kind ─ pad ─ Codec.encode ─ segments ─ container.pack ─> bytes
+bytes ─> container.unpack ─ Codec.decode ─ crop ─ from_kind ─ x_hat
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,16 @@ from codectk import arrays, container
 from codectk.arrays import Array, ArrayInfo
 from codectk.checkpoint import Checkpoint
 from codectk.container import DIGEST_BYTES, Container, Header
-from codectk.errors import CodectkError, ContainerError, DesyncError, InputError, PluginError, UnknownName, WeightsError, WeightsMismatch
+from codectk.errors import (
+    CodectkError,
+    ContainerError,
+    DesyncError,
+    InputError,
+    PluginError,
+    UnknownName,
+    WeightsError,
+    WeightsMismatch,
+)
 from codectk.options import Options, packaged
 from codectk.registry import Registered, Registry, get_registry
 from codectk.specs import CodecSpec, normalise, resolve
@@ -47,15 +56,15 @@ class Encoded:
         if self.symbol_check is not None and symbol_check(*symbols) != self.symbol_check:
             raise DesyncError(
                 "The decoded symbols are not those that were encoded.",
-                "The file was probably made on a machine whose arithmetic differs; decode it there, or encode it again.",
+                "It was probably made on a machine whose arithmetic differs; decode it there, or encode it again.",
             )
 
 
 class Codec(Protocol):
     """A codec, numpy at the border. Derive from this class to get the defaults.
 
-    Nothing may be kept on the object between `encode` and `decode`: a file is decoded in a fresh process, without a GPU,
-    from its bytes and the weights alone.
+    Nothing may be kept on the object between `encode` and `decode`: a file is decoded in a fresh process, without a
+    GPU, from its bytes and the weights alone.
 
     Attributes:
         multiple_of: height and width of what `encode` gets are multiples of this; core pads and crops.
@@ -161,7 +170,9 @@ class LoadedCodec:
             CodectkError: the codec refuses this array or setting.
         """
         if x.shape != info.shape or x.dtype.name != info.dtype:
-            raise InputError(f"The array is {x.dtype.name} {x.shape}, its info {info.dtype} {info.shape}.", "Mend the info.")
+            raise InputError(
+                f"The array is {x.dtype.name} {x.shape}, its info {info.dtype} {info.shape}.", "Mend the info."
+            )
         carrier, carrier_info = arrays.to_kind(x, info, self.spec.kinds)
         padded, padded_info = arrays.pad(carrier, carrier_info, self.codec.multiple_of, self.codec.min_size)
         encoded = self.codec.encode(padded, padded_info, options if options is not None else self.encode_options())
@@ -212,14 +223,18 @@ class LoadedCodec:
     def _check_identity(self, header: Header, source: str) -> None:
         spec = self.spec
         if normalise(header.codec) != normalise(spec.name):
-            raise ContainerError(f"{source} was made by codec {header.codec}, not {spec.name}.", f"Use -c {header.codec}.")
+            raise ContainerError(
+                f"{source} was made by codec {header.codec}, not {spec.name}.", f"Use -c {header.codec}."
+            )
         if header.bitstream_version not in spec.reads:
             raise ContainerError(
                 f"{source} has bitstream version {header.bitstream_version} of {spec.name}, which is not read here.",
                 f"If the file is not damaged, update {self.registered.distribution}.",
             )
         if header.info.kind not in spec.kinds and arrays.carrier_info(header.info, spec.kinds).kind not in spec.kinds:
-            raise ContainerError(f"{source} holds {header.info.kind}, which {spec.name} does not.", "The file is damaged.")
+            raise ContainerError(
+                f"{source} holds {header.info.kind}, which {spec.name} does not.", "The file is damaged."
+            )
         if header.weights_digest != self.weights_digest:
             made, here = (d.hex() if d else "none" for d in (header.weights_digest, self.weights_digest))
             raise WeightsMismatch(
@@ -250,7 +265,8 @@ def load_codec(
         codec_class = resolve(spec.target)
     except ImportError as error:
         raise PluginError(
-            f"Codec {spec.name} cannot be loaded: {error}.", f"Repair it with `pip install --upgrade {registered.distribution}`."
+            f"Codec {spec.name} cannot be loaded: {error}.",
+            f"Repair it with `pip install --upgrade {registered.distribution}`.",
         ) from error
     digest = bytes.fromhex(checkpoint.digest)[:DIGEST_BYTES] if checkpoint else None
     return LoadedCodec(registered, codec_class.load(checkpoint, device), digest)
@@ -313,5 +329,7 @@ def _find_weights(spec: CodecSpec, weights: Path | Checkpoint | None) -> Checkpo
         raise WeightsError(f"Codec {spec.name} has no weights.", "Leave -w out.")
     checkpoint = weights if isinstance(weights, Checkpoint) else Checkpoint.open(weights)
     if normalise(checkpoint.codec) != normalise(spec.name):
-        raise WeightsError(f"These weights belong to codec {checkpoint.codec}, not {spec.name}.", "Give others with -w.")
+        raise WeightsError(
+            f"These weights belong to codec {checkpoint.codec}, not {spec.name}.", "Give others with -w."
+        )
     return checkpoint

@@ -118,7 +118,9 @@ def sample_photos(split: str) -> list[Path]:
     }
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
-        raise InputError("The sample photos come with scikit-image, which is not here.", "Run `pip install scikit-image`.")
+        raise InputError(
+            "The sample photos come with scikit-image, which is not here.", "Run `pip install scikit-image`."
+        )
     return [Path(spec.origin).parent / "data" / name for name in names[split].split()]
 
 
@@ -129,8 +131,8 @@ def find_data(
 
     Args:
         train: a folder, or the name of a registered dataset.
-        val: the same, or None: the dataset's own `val` split, or about a tenth of the folder's files, chosen by a hash of
-            their names, which are then not trained on.
+        val: the same, or None: the dataset's own `val` split, or about a tenth of the folder's files, chosen by a hash
+            of their names, which are then not trained on.
         kinds: array kinds that the trainer takes.
         on_skip: called with the reason for each file left out.
 
@@ -155,7 +157,9 @@ def hold_out(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
         InputError: there is only one file.
     """
     if len(paths) < 2:
-        raise InputError("One file cannot serve for training and validation.", "Add files, or name others with --val-data.")
+        raise InputError(
+            "One file cannot serve for training and validation.", "Add files, or name others with --val-data."
+        )
     by_hash = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
     held = set(by_hash[: max(1, len(paths) // 10)])
     return [p for p in paths if p not in held], [p for p in paths if p in held]
@@ -170,5 +174,7 @@ def _paths(name: str, split: str, registry: Registry | None = None) -> Any:
     if Path(name).is_dir():
         return find_inputs(Path(name))
     if Path(name).exists() or "/" in name:
-        raise InputError(f"{name} is not a folder.", "Name a folder of pictures, or a dataset of `codectk list datasets`.")
+        raise InputError(
+            f"{name} is not a folder.", "Name a folder of pictures, or a dataset of `codectk list datasets`."
+        )
     return resolve((registry or get_registry()).find(DatasetSpec, name).spec.target)(split)

@@ -77,7 +77,7 @@ def atomic_output(path: Path, force: bool = False) -> Iterator[Path]:
         yield temporary
         _flush_to_disk(temporary)
         _give_usual_mode(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
         temporary = None
     except OSError as error:
         reason = error.strerror or str(error)

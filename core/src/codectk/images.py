@@ -8,14 +8,15 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageColor, ImageOps
+from PIL import Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
 
 from codectk.arrays import Array, ArrayInfo
 from codectk.errors import InputError, OutputError
 from codectk.files import atomic_output, read_bytes
 
 SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jpe .jfif .webp .avif .jp2 .j2k .jpx .tif .tiff .bmp .gif .ppm .pgm .pnm .tga .ico".split()
+    (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".jp2", ".j2k", ".jpx")
+    + (".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".tga", ".ico")
 )
 """Endings by which folders are searched for pictures. A file named by the user may have any ending."""
 
@@ -110,7 +111,7 @@ def _plain_errors(path: Path) -> Iterator[None]:
         raise
     except Image.DecompressionBombError:
         raise InputError(f"{path} claims more pixels than are read safely.", "Cut it into smaller pictures.") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise InputError(f"{path} is not a picture in a known format.", "Convert it to PNG first.") from None
     except Exception as error:  # decoders raise SyntaxError, struct.error, zlib.error, KeyError, … on damaged files
         reason = str(error).strip().rstrip(".") or type(error).__name__

@@ -75,8 +75,8 @@ class PSNR(Mean):
 class SSIM(Mean):
     """Structural similarity, mean over channels and windows.
 
-    Wang, Bovik, Sheikh and Simoncelli 2004: Gaussian window of 11 samples, standard deviation 1.5, K1 = 0.01, K2 = 0.03,
-    windows that lie wholly inside the picture. Sides below 11 use the largest odd window that fits.
+    Wang, Bovik, Sheikh and Simoncelli 2004: Gaussian window of 11 samples, standard deviation 1.5, K1 = 0.01,
+    K2 = 0.03, windows that lie wholly inside the picture. Sides below 11 use the largest odd window that fits.
     """
 
     name = "ssim"
@@ -86,7 +86,8 @@ class SSIM(Mean):
         peak = _peak(info)
         c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
         total = [
-            _ssim_plane(x[..., c].astype(np.float64), x_hat[..., c].astype(np.float64), c1, c2) for c in range(x.shape[-1])
+            _ssim_plane(x[..., c].astype(np.float64), x_hat[..., c].astype(np.float64), c1, c2)
+            for c in range(x.shape[-1])
         ]
         return float(np.mean(total))
 

@@ -60,7 +60,7 @@ def option(
         anytime: may differ when a training run is resumed, because results do not depend on it.
         constraints: pydantic's own (`ge`, `le`, `gt`, `lt`, `multiple_of`, `min_length`, `max_length`, `pattern`).
     """
-    extra = {"unit": unit, "cli": cli, "anytime": anytime}
+    extra: dict[str, Any] = {"unit": unit, "cli": cli, "anytime": anytime}
     return Field(default, description=help, json_schema_extra=extra, **constraints)
 
 

@@ -135,12 +135,16 @@ class Registry:
         broken = sorted({p.distribution for p in self.problems if p.stage != "name"})
         if broken:
             return f"`codectk plugins` shows why {', '.join(broken)} did not load; `codectk list` shows the rest."
-        return f"`codectk list {thing}s` shows what is installed; a method is added with `pip install codectk-<method>`."
+        return (
+            f"`codectk list {thing}s` shows what is installed; a method is added with `pip install codectk-<method>`."
+        )
 
     def _load(self, point: EntryPoint) -> None:
         distribution, version = _distribution(point)
         module = self._guard(distribution, "import", f"import of {point.value} failed", point.load)
-        ok = module is not None and self._api_fits(distribution, module) and self._collect(distribution, version, module)
+        ok = (
+            module is not None and self._api_fits(distribution, module) and self._collect(distribution, version, module)
+        )
         self.plugins.append(Plugin(distribution, version, point.value, bool(ok)))
 
     def _api_fits(self, distribution: str, module: ModuleType) -> bool:
@@ -209,7 +213,8 @@ class Registry:
         self.problems.append(Problem(distribution, stage, summary, details or summary))
         if self.strict:
             raise PluginError(
-                f"Plugin {distribution}: {summary}.", f"Mend or uninstall it, or unset {STRICT_VARIABLE} to go on without it."
+                f"Plugin {distribution}: {summary}.",
+                f"Mend or uninstall it, or unset {STRICT_VARIABLE} to go on without it.",
             ) from cause
 
     def _report_clashes(self, spec_type: type, registered: Sequence[Registered]) -> None:
@@ -220,7 +225,9 @@ class Registry:
             if len(same) > 1:
                 thing = spec_type.kind_of_thing  # type: ignore[attr-defined]
                 names = " or ".join(r.full_name for r in same)
-                self._note(same[1].distribution, "name", f"{thing} name '{same[0].spec.name}' is taken twice: use {names}")
+                self._note(
+                    same[1].distribution, "name", f"{thing} name '{same[0].spec.name}' is taken twice: use {names}"
+                )
 
 
 def _refuse_misspelt(module: ModuleType) -> None:
@@ -234,8 +241,6 @@ def _distribution(point: EntryPoint) -> tuple[str, str]:
     if point.dist is None:
         return point.value.partition(".")[0].replace("_", "-"), "unknown"
     return point.dist.name, point.dist.version
-
-
 
 
 @cache

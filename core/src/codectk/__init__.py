@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from codectk.arrays import ArrayInfo
     from codectk.checkpoint import Checkpoint
-    from codectk.codec import Codec, Encoded, LoadedCodec, decompress, load_codec
+    from codectk.codec import Codec, Encoded
+    from codectk.compression import LoadedCodec, decompress, load_codec
     from codectk.errors import CodectkError
     from codectk.hookspecs import CODECTK_API, hookimpl
     from codectk.options import Options, option
@@ -20,9 +21,9 @@ _HOMES = {
     "Checkpoint": "checkpoint",
     "Codec": "codec",
     "Encoded": "codec",
-    "LoadedCodec": "codec",
-    "decompress": "codec",
-    "load_codec": "codec",
+    "LoadedCodec": "compression",
+    "decompress": "compression",
+    "load_codec": "compression",
     "CodectkError": "errors",
     "CODECTK_API": "hookspecs",
     "hookimpl": "hookspecs",

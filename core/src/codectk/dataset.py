@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 from codectk.arrays import Array, ArrayInfo, to_kind
@@ -62,6 +63,7 @@ class Files:
         self, paths: Sequence[Path], kinds: tuple[str, ...], on_skip: Callable[[str], None] | None = None
     ) -> None:
         self.kinds = kinds
+        self._lock = Lock()  # samples are asked for by several loader threads
         self._cache: OrderedDict[int, Sample] = OrderedDict()
         self._cached_bytes = 0
         self.paths: list[Path] = []
@@ -86,9 +88,10 @@ class Files:
 
     def __getitem__(self, i: int) -> Sample:
         """The array of file i."""
-        if i in self._cache:
-            self._cache.move_to_end(i)
-            return self._cache[i]
+        with self._lock:
+            if i in self._cache:
+                self._cache.move_to_end(i)
+                return self._cache[i]
         sample = self._read(self.paths[i])
         self._keep(i, sample)
         return sample
@@ -99,11 +102,13 @@ class Files:
         return Sample(x, path.name, info)
 
     def _keep(self, i: int, sample: Sample) -> None:
-        self._cache[i] = sample
-        self._cached_bytes += sample.x.nbytes
-        while self._cached_bytes > CACHE_BYTES:
-            _, old = self._cache.popitem(last=False)
-            self._cached_bytes -= old.x.nbytes
+        with self._lock:
+            if i not in self._cache:
+                self._cached_bytes += sample.x.nbytes
+            self._cache[i] = sample
+            while self._cached_bytes > CACHE_BYTES:
+                _, old = self._cache.popitem(last=False)
+                self._cached_bytes -= old.x.nbytes
 
 
 def sample_photos(split: str) -> list[Path]:

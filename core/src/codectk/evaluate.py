@@ -10,7 +10,7 @@ import numpy as np
 
 from codectk import container
 from codectk.arrays import Array, ArrayInfo
-from codectk.codec import LoadedCodec
+from codectk.compression import LoadedCodec
 from codectk.errors import CodectkError
 from codectk.files import read_bytes, write_bytes
 from codectk.inputs import read_array

@@ -14,9 +14,8 @@ from codectk.arrays import Array, ArrayInfo
 from codectk.errors import InputError, OutputError
 from codectk.files import atomic_output, read_bytes
 
-SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".jp2", ".j2k", ".jpx")
-    + (".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".tga", ".ico")
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".jp2", ".j2k", ".jpx"}) | frozenset(
+    {".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".tga", ".ico"}
 )
 """Endings by which folders are searched for pictures. A file named by the user may have any ending."""
 

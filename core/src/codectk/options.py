@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -62,6 +62,18 @@ def option(
     """
     extra: dict[str, Any] = {"unit": unit, "cli": cli, "anytime": anytime}
     return Field(default, description=help, json_schema_extra=extra, **constraints)
+
+
+class RunOptions(Options):
+    """How any training run is carried out; what is learned is up to the trainer's own options."""
+
+    device: str = option("auto", help="Where to train: auto, cpu, cuda or cuda:N.", anytime=True)
+    devices: int = option(1, ge=1, help="Processes to train with, one per GPU.")
+    precision: Literal["float32", "bfloat16"] = option("float32", help="Arithmetic of the networks.")
+    seed: int = option(0, ge=0, lt=1 << 32, help="Start of all random numbers.")
+    workers: int = option(2, ge=0, help="Threads that prepare batches.", anytime=True)
+    save_every: float = option(300.0, gt=0, unit="s", help="Time between saved states.", anytime=True)
+    log_every: int = option(10, ge=1, unit="steps", help="Distance of logged values.")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -1,0 +1,242 @@
+"""How codec, padding, weights and container together turn arrays into the bytes of a file and back.
+
+x ─ to_kind ─ pad ─ Codec.encode ─ segments ─ container.pack ─> bytes
+bytes ─> container.unpack ─ Codec.decode ─ crop ─ from_kind ─ x_hat
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codectk import arrays, container
+from codectk.arrays import Array, ArrayInfo
+from codectk.checkpoint import Checkpoint
+from codectk.codec import Codec, Encoded
+from codectk.container import DIGEST_BYTES, Container, Header
+from codectk.errors import (
+    CodectkError,
+    ContainerError,
+    InputError,
+    PluginError,
+    UnknownName,
+    WeightsError,
+    WeightsMismatch,
+)
+from codectk.options import Options, packaged
+from codectk.registry import Registered, Registry, get_registry
+from codectk.specs import CodecSpec, normalise, resolve
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A file in memory, and what the codec said about it.
+
+    Attributes:
+        data: the bytes of the `.ctk` file.
+        notes: the codec's own figures, such as predicted bits.
+    """
+
+    data: bytes
+    notes: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class LoadedCodec:
+    """A codec with its weights, ready to compress and decompress."""
+
+    registered: Registered
+    codec: Codec
+    weights_digest: bytes | None
+
+    @property
+    def spec(self) -> CodecSpec:
+        """The codec's spec."""
+        spec: CodecSpec = self.registered.spec
+        return spec
+
+    def encode_options(self, values: Mapping[str, Any] | None = None) -> Options:
+        """Checked encode options from plain values.
+
+        Raises:
+            OptionsError: see `Options.parse`.
+        """
+        model: type[Options] = resolve(self.spec.encode_options)
+        return model.parse(values or {}, f"codec {self.spec.name}")
+
+    def compress(self, x: Array, info: ArrayInfo, options: Options | None = None) -> Compressed:
+        """Code an array into the bytes of a `.ctk` file.
+
+        Args:
+            x: array of shape `info.shape`; it is not changed.
+            info: its kind and shape.
+            options: encode options; the codec's defaults if None.
+
+        Raises:
+            InputError: the array does not fit its info, or the codec does not take this kind.
+            CodectkError: the codec refuses this array or setting.
+        """
+        if x.shape != info.shape or x.dtype.name != info.dtype:
+            raise InputError(
+                f"The array is {x.dtype.name} {x.shape}, its info {info.dtype} {info.shape}.", "Mend the info."
+            )
+        carrier, carrier_info = arrays.to_kind(x, info, self.spec.kinds)
+        padded, padded_info = arrays.pad(carrier, carrier_info, self.codec.multiple_of, self.codec.min_size)
+        encoded = self.codec.encode(padded, padded_info, options if options is not None else self.encode_options())
+        header = Header(
+            codec=self.spec.name,
+            distribution=self.registered.distribution,
+            bitstream_version=self.spec.bitstream_version,
+            info=info,
+            params=encoded.params,
+            weights_digest=self.weights_digest,
+            symbol_check=encoded.symbol_check,
+        )
+        return Compressed(container.pack(header, encoded.segments), encoded.notes)
+
+    def decompress(self, file: Container, options: Options | None = None, source: str = "the file") -> Array:
+        """The array of an unpacked `.ctk` file, in its original kind and shape.
+
+        Args:
+            file: from `codectk.container.unpack`.
+            options: decode options; the codec's defaults if None.
+            source: the file's name, for messages.
+
+        Raises:
+            ContainerError: another codec's file, a version this release does not read, or content that makes no sense.
+            WeightsMismatch: the file was made with other weights.
+            DesyncError: the decoded symbols are not those that were encoded.
+        """
+        header = file.header
+        self._check_identity(header, source)
+        carrier = arrays.carrier_info(header.info, self.spec.kinds)
+        padded = arrays.padded_info(carrier, self.codec.multiple_of, self.codec.min_size)
+        encoded = Encoded(header.params, file.segments, header.symbol_check)
+        model = resolve(self.spec.decode_options)
+        try:
+            x_hat = self.codec.decode(encoded, padded, options if options is not None else model())
+        except CodectkError as error:
+            raise type(error)(f"{source}: {error.problem}", error.next_step) from error
+        except Exception as error:  # the bytes may be hostile; whatever a decoder trips over is the file's fault
+            reason = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise ContainerError(f"{source} cannot be decoded ({reason}).", "Compress the original again.") from error
+        if x_hat.shape != padded.shape or x_hat.dtype.name != padded.dtype:
+            raise ContainerError(
+                f"{source}: codec {self.spec.name} returned {x_hat.dtype.name} {x_hat.shape} for {padded.shape}.",
+                f"Report this to the makers of {self.registered.distribution}.",
+            )
+        return arrays.from_kind(arrays.crop(x_hat, carrier.shape), header.info)
+
+    def _check_identity(self, header: Header, source: str) -> None:
+        spec = self.spec
+        if normalise(header.codec) != normalise(spec.name):
+            raise ContainerError(
+                f"{source} was made by codec {header.codec}, not {spec.name}.", f"Use -c {header.codec}."
+            )
+        if header.bitstream_version not in spec.reads:
+            raise ContainerError(
+                f"{source} has bitstream version {header.bitstream_version} of {spec.name}, which is not read here.",
+                f"If the file is not damaged, update {self.registered.distribution}.",
+            )
+        if header.info.kind not in spec.kinds and arrays.carrier_info(header.info, spec.kinds).kind not in spec.kinds:
+            raise ContainerError(
+                f"{source} holds {header.info.kind}, which {spec.name} does not.", "The file is damaged."
+            )
+        if header.weights_digest != self.weights_digest:
+            made, here = (d.hex() if d else "none" for d in (header.weights_digest, self.weights_digest))
+            raise WeightsMismatch(
+                f"{source} was made with weights {made}; these are {here}.",
+                "Give the weights file it was made with: -w WEIGHTS.",
+            )
+
+
+def load_codec(
+    name: str, weights: Path | Checkpoint | None = None, device: str = "cpu", registry: Registry | None = None
+) -> LoadedCodec:
+    """Find a codec and make it ready.
+
+    Args:
+        name: the codec's name, or `distribution/name`.
+        weights: a weights file, weights in memory, or None for those that ship with the plugin.
+        device: torch's name of a device.
+        registry: where to look; by default all installed plugins.
+
+    Raises:
+        UnknownName: no such codec is installed.
+        WeightsError: the codec needs weights and has none, or these belong to another codec.
+    """
+    registered = (registry or get_registry()).find(CodecSpec, name)
+    spec: CodecSpec = registered.spec
+    checkpoint = _find_weights(spec, weights)
+    try:
+        codec_class = resolve(spec.target)
+    except ImportError as error:
+        raise PluginError(
+            f"Codec {spec.name} cannot be loaded: {error}.",
+            f"Repair it with `pip install --upgrade {registered.distribution}`.",
+        ) from error
+    digest = bytes.fromhex(checkpoint.digest)[:DIGEST_BYTES] if checkpoint else None
+    return LoadedCodec(registered, codec_class.load(checkpoint, device), digest)
+
+
+def decompress(
+    data: bytes,
+    weights: Path | Checkpoint | None = None,
+    device: str = "cpu",
+    source: str = "the file",
+    max_array_bytes: int = container.MAX_ARRAY_BYTES,
+) -> tuple[Array, ArrayInfo]:
+    """Decode the bytes of a `.ctk` file with the codec that it names.
+
+    Args:
+        data: the whole file.
+        weights, device: see `load_codec`.
+        source: the file's name, for messages.
+        max_array_bytes: refuse files that announce a larger array.
+
+    Returns:
+        The array and its info, as they went into `LoadedCodec.compress`.
+
+    Raises:
+        ContainerError: the file is damaged or not readable here.
+        UnknownName: the codec is not installed; the message names the distribution to install.
+        WeightsError: the weights are missing, or not those that the file was made with.
+    """
+    file = container.unpack(data, source, max_array_bytes)
+    loaded = load_codec(codec_name(file.header), weights, device)
+    return loaded.decompress(file, source=source), file.header.info
+
+
+def codec_name(header: Header, registry: Registry | None = None) -> str:
+    """The full name by which the registry knows the codec of a file.
+
+    Raises:
+        UnknownName: it is not installed; the message names the distribution to install.
+    """
+    registry = registry or get_registry()
+    known = [r for r in registry.codecs() if normalise(r.spec.name) == normalise(header.codec)]
+    exact = [r for r in known if r.distribution == header.distribution]
+    if not known:
+        broken = any(p.distribution == header.distribution for p in registry.problems)
+        step = "`codectk plugins` shows why it did not load." if broken else f"Run `pip install {header.distribution}`."
+        raise UnknownName(f"The file needs codec {header.codec} of {header.distribution}, which is not here.", step)
+    return (exact or known)[0].full_name
+
+
+def _find_weights(spec: CodecSpec, weights: Path | Checkpoint | None) -> Checkpoint | None:
+    if weights is None and spec.default_weights:
+        weights = packaged(spec.default_weights)
+    if weights is None:
+        if spec.needs_weights:
+            raise WeightsError(
+                f"Codec {spec.name} needs a weights file.", f"Give one with -w; `codectk train {spec.name}` makes one."
+            )
+        return None
+    if not spec.needs_weights:
+        raise WeightsError(f"Codec {spec.name} has no weights.", "Leave -w out.")
+    checkpoint = weights if isinstance(weights, Checkpoint) else Checkpoint.open(weights)
+    if normalise(checkpoint.codec) != normalise(spec.name):
+        raise WeightsError(
+            f"These weights belong to codec {checkpoint.codec}, not {spec.name}.", "Give others with -w."
+        )
+    return checkpoint

@@ -1,0 +1,416 @@
+"""Training: `Run` owns device, processes, log, saved states, resume and signals; a trainer owns everything learned.
+
+A trainer writes its plan as phases. Each phase is a loop over `Run.steps`; what must survive an interruption is handed
+to `steps` (for the phase) or to `keep` (for the whole run):
+
+    def train(self):
+        if not run.finished("decoder"):
+            model, optimizer = …
+            for step, batch in run.steps("decoder", total, load, model=model, optimizer=optimizer):
+                loss = …
+                run.backward(loss)
+                optimizer.step()
+            self.result.decoder = model
+            run.finish("decoder")
+
+Batches come from `load(step)`, a pure function of the step that draws from `run.rng(...)`. So a resumed run sees the
+same data as an uninterrupted one, whatever the number of loader threads.
+"""
+
+import hashlib
+import json
+import math
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from codectk.checkpoint import Checkpoint
+from codectk.device import pick_device
+from codectk.errors import InputError, OptionsError, OutputError, TrainingDiverged, TrainingStopped
+from codectk.files import read_bytes, write_bytes
+from codectk.log import TrainingLog
+from codectk.options import Options, RunOptions
+from codectk.registry import Registered
+from codectk.specs import resolve
+from codectk.state import load_state, save_state
+
+STATE = "state.safetensors"
+DESCRIPTION = "run.json"
+WEIGHTS = "weights.safetensors"
+
+
+class Trainer(Protocol):
+    """Trains one method. Derive from nothing; a class with these methods is a trainer."""
+
+    def __init__(self, options: Any, run: "Run") -> None:
+        """Check options and data; build nothing large yet."""
+        ...
+
+    def train(self) -> None:
+        """Carry out the plan, written in terms of `run`."""
+        ...
+
+    def export(self) -> Checkpoint:
+        """Weights as `compress -w` reads them."""
+        ...
+
+
+class Stateful(Protocol):
+    """Anything whose state can be saved: modules, optimizers, a trainer's own record."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nested dicts, lists and tuples of tensors, numbers, strings and None."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any:
+        """Take on a state."""
+        ...
+
+
+class Watcher:
+    """What is told about a run's progress; the command line shows it. Does nothing by itself."""
+
+    def phase(self, name: str, done: int, total: int) -> None:
+        """A phase of `total` steps begins, or continues at step `done`."""
+
+    def step(self, done: int, values: dict[str, float]) -> None:
+        """A step is done; `values` are the latest logged ones."""
+
+    def message(self, text: str) -> None:
+        """Something the user should read."""
+
+
+class Run:
+    """One training run. Use it as a context manager, so that Ctrl-C and SIGTERM are caught while it is open.
+
+    Args:
+        folder: where log and state are kept; made if missing.
+        options: device, seed and the like.
+        resume: continue from the state in `folder`, if there is one.
+        watcher: told about progress.
+
+    Attributes:
+        device: torch device of this process.
+        rank, world_size: number of this process, and of all (set by torchrun).
+        step: step of the current phase.
+
+    Raises:
+        OptionsError: there is no such device.
+        InputError: the state in `folder` is damaged.
+    """
+
+    def __init__(
+        self, folder: Path, options: RunOptions | None = None, resume: bool = False, watcher: Watcher | None = None
+    ) -> None:
+        self.folder = folder
+        self.options = options or RunOptions()
+        self.watcher = watcher or Watcher()
+        self.rank, self.world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self.device = self._join_processes()
+        self.phase, self.step, self._steps_before = "", 0, 0
+        self._stop_signal = 0
+        self._kept: dict[str, Stateful] = {}
+        self._parts: dict[str, Stateful] = {}
+        self._finished: list[str] = []
+        self._values: dict[str, float] = {}
+        self._handlers: dict[int, Any] = {}
+        self._saved_at = self._started_at = time.monotonic()
+        torch.manual_seed(self.options.seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        # A run that was killed before its first save starts from the beginning.
+        saved = resume and (folder / STATE).exists()
+        self._resumed: dict[str, Any] = load_state(folder / STATE) if saved else {}
+        self._finished += self._resumed.get("finished", [])
+        self._log = TrainingLog(
+            folder, self._resumed.get("log_bytes", 0), self._resumed.get("total_steps", 0), self.is_main
+        )
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._log.close()
+        if self.world_size > 1:
+            dist.destroy_process_group()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+    def setup(self, module: torch.nn.Module) -> torch.nn.Module:
+        """The module on the run's device, wrapped for several processes where there are several.
+
+        Call the result in training; save and export the module that went in.
+        """
+        module = module.to(self.device)
+        if self.world_size == 1 or not any(p.requires_grad for p in module.parameters()):
+            return module
+        return torch.nn.parallel.DistributedDataParallel(module)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Gradients of a scalar loss.
+
+        Raises:
+            TrainingDiverged: the loss is NaN or infinite; the last saved state is kept.
+        """
+        if not math.isfinite(float(loss.detach())):
+            raise TrainingDiverged(
+                f"The loss is {float(loss.detach())} at step {self.step} of phase {self.phase}.",
+                f"Lower the learning rate; the last good state is in {self.folder}.",
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def clip_gradients(self, parameters: Iterable[torch.nn.Parameter], max_norm: float) -> float:
+        """Scale all gradients together to an L2 norm of at most `max_norm`; returns the norm before."""
+        return float(torch.nn.utils.clip_grad_norm_(list(parameters), max_norm))
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Context in which networks compute in the run's precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16")
+
+    def all_reduce(self, value: torch.Tensor) -> torch.Tensor:
+        """Mean over all processes, without gradient."""
+        mean = value.detach().clone()
+        if self.world_size > 1:
+            dist.all_reduce(mean)
+            mean /= self.world_size
+        return mean
+
+    def share(self, batch_size: int) -> range:
+        """Which items of a batch this process takes.
+
+        Raises:
+            OptionsError: the batch cannot be divided evenly.
+        """
+        if batch_size % self.world_size:
+            raise OptionsError(
+                f"A batch of {batch_size} cannot be divided among {self.world_size} processes.",
+                "Choose a batch size that is a multiple of --devices.",
+            )
+        part = batch_size // self.world_size
+        return range(self.rank * part, (self.rank + 1) * part)
+
+    def rng(self, *key: int | str) -> np.random.Generator:
+        """Random numbers that depend on the run's seed and the key alone."""
+        digest = hashlib.sha256(json.dumps([self.options.seed, *key]).encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:16], "little"))
+
+    def log(self, **values: float) -> None:
+        """Write named values for the current step to `log.csv` and TensorBoard."""
+        self._values |= values
+        self._log.write(
+            self.phase, self.step, self._steps_before + self.step, time.monotonic() - self._started_at, values
+        )
+
+    @property
+    def wants_log(self) -> bool:
+        """Whether this step is one of those to log."""
+        return self.step % self.options.log_every == 0
+
+    def message(self, text: str) -> None:
+        """Tell the user something, once."""
+        if self.is_main:
+            self.watcher.message(text)
+
+    def keep(self, **parts: Stateful) -> None:
+        """Save these with every state until the run ends. On resume they take on their saved state now."""
+        for name, part in parts.items():
+            self._kept[name] = part
+            if name in self._resumed.get("kept", {}):
+                part.load_state_dict(self._resumed["kept"][name])
+
+    def finished(self, phase: str) -> bool:
+        """Whether a phase, with all that follows its loop, was finished before."""
+        return phase in self._finished
+
+    def finish(self, phase: str) -> None:
+        """Mark a phase as finished, after its results went into something that is kept."""
+        self._finished.append(phase)
+        self._parts = {}
+        self._steps_before += self.step
+        self.step = 0
+
+    def steps(self, phase: str, total: int, load: Callable[[int], Any], **parts: Stateful) -> Iterator[tuple[int, Any]]:
+        """Loop over a phase, saving now and then, and stopping cleanly when asked to.
+
+        Args:
+            phase: a name that no other phase of the plan has.
+            total: number of steps.
+            load: step → batch; called from threads, ahead of time.
+            parts: what the phase changes (modules, optimizers, schedulers). On resume they take on their saved state.
+
+        Yields:
+            (step, batch), step from 0 to total - 1.
+
+        Raises:
+            TrainingStopped: SIGINT or SIGTERM came; the state is saved.
+        """
+        self.phase, self.step, self._parts, self._values = phase, 0, parts, {}
+        if self._resumed.get("phase") == phase:
+            self._take_up(self._resumed, parts)
+        self.watcher.phase(phase, self.step, total)
+        for batch in _ahead(load, range(self.step, total), self.options.workers):
+            self._save_if_due()
+            yield self.step, batch
+            self.step += 1
+            self.watcher.step(self.step, self._values)
+        self._save_if_due()
+
+    def save(self) -> None:
+        """Write the state now."""
+        self._saved_at = time.monotonic()
+        if not self.is_main:
+            return
+        save_state(
+            self.folder / STATE,
+            {
+                "phase": self.phase,
+                "step": self.step,
+                "total_steps": self._steps_before + self.step,
+                "finished": self._finished,
+                "kept": {name: part.state_dict() for name, part in self._kept.items()},
+                "parts": {name: part.state_dict() for name, part in self._parts.items()},
+                "random": torch.get_rng_state(),
+                "cuda_random": list(torch.cuda.get_rng_state_all()) if self.device.type == "cuda" else [],
+                "log_bytes": self._log.flush(),
+            },
+        )
+
+    def _take_up(self, state: dict[str, Any], parts: dict[str, Stateful]) -> None:
+        for name, part in parts.items():
+            part.load_state_dict(state["parts"][name])
+        self.step = state["step"]
+        self._steps_before = state["total_steps"] - self.step
+        torch.set_rng_state(state["random"])
+        if self.device.type == "cuda" and state["cuda_random"]:
+            torch.cuda.set_rng_state_all(state["cuda_random"])
+        self._resumed = {}
+
+    def _save_if_due(self) -> None:
+        stop = int(self.all_reduce(torch.tensor(float(self._stop_signal), device=self.device)).ceil())
+        if stop:
+            self.save()
+            raise TrainingStopped(
+                f"Stopped in phase {self.phase} at step {self.step}; the state is saved.",
+                f"Continue with --resume {self.folder}.",
+                self._stop_signal or int(signal.SIGTERM),
+            )
+        if time.monotonic() - self._saved_at > self.options.save_every:
+            self.save()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._stop_signal:  # asked twice: do not wait for the step
+            raise KeyboardInterrupt
+        self._stop_signal = number
+
+    def _join_processes(self) -> torch.device:
+        if self.world_size == 1:
+            return pick_device(self.options.device)
+        name = "cpu" if self.options.device == "cpu" or not torch.cuda.is_available() else "cuda"
+        if name == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            name = f"cuda:{os.environ['LOCAL_RANK']}"
+        dist.init_process_group("nccl" if name != "cpu" else "gloo")
+        return pick_device(name)
+
+
+def train(
+    registered: Registered,
+    options: Options,
+    folder: Path,
+    run_options: RunOptions | None = None,
+    resume: bool = False,
+    watcher: Watcher | None = None,
+) -> Checkpoint:
+    """Run a trainer from start to end, or from where it stopped, and write `weights.safetensors` into its folder.
+
+    Args:
+        registered: the trainer, from the registry.
+        options: an instance of its option model.
+        folder: the run folder; it must be new or empty, or hold a run to resume.
+        run_options: device, seed and the like.
+        resume: continue the run in `folder`.
+        watcher: told about progress.
+
+    Raises:
+        OutputError: the folder holds another run.
+        InputError: there is nothing to resume.
+        TrainingStopped: a signal came; the state is saved.
+        TrainingDiverged: the loss is no longer finite.
+    """
+    if not resume and folder.exists() and any(folder.iterdir()):
+        raise OutputError(f"{folder} is not empty.", f"Use --resume {folder} to go on with it, or another --out.")
+    trainer_class = resolve(registered.spec.target)
+    with Run(folder, run_options, resume, watcher) as run:
+        if run.is_main and not resume:
+            about = {
+                "trainer": registered.spec.name,
+                "distribution": registered.distribution,
+                "versions": {name: version(name) for name in ("codectk-core", registered.distribution, "torch")},
+                "options": options.changed(),
+                "run_options": run.options.changed(),
+            }
+            write_bytes(folder / DESCRIPTION, json.dumps(about, indent=2, sort_keys=True).encode())
+        trainer: Trainer = trainer_class(options, run)
+        trainer.train()
+        checkpoint = trainer.export()
+        if run.is_main:
+            checkpoint.save(folder / WEIGHTS, force=True)
+            (folder / STATE).unlink(missing_ok=True)
+    return checkpoint
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What a run folder says about its run: trainer, versions, options.
+
+    Raises:
+        InputError: the folder holds no run, or a finished one.
+    """
+    if not (folder / DESCRIPTION).is_file():
+        raise InputError(f"{folder} holds no training run.", "Name the run folder that `codectk train` made.")
+    if (folder / WEIGHTS).exists():
+        raise InputError(f"The run in {folder} is finished.", f"Its weights are {folder / WEIGHTS}.")
+    try:
+        about: dict[str, Any] = json.loads(read_bytes(folder / DESCRIPTION))
+        if not isinstance(about["options"], dict) or not isinstance(about["run_options"], dict):
+            raise TypeError
+        str(about["trainer"])
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{folder / DESCRIPTION} is damaged.", "Start the run again.") from None
+    return about
+
+
+def _ahead(load: Callable[[int], Any], steps: range, workers: int) -> Iterator[Any]:
+    """`load(step)` for each step in order, computed ahead by threads."""
+    if workers == 0:
+        yield from map(load, steps)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        ahead = iter(steps)
+        waiting: deque[Future[Any]] = deque(pool.submit(load, step) for step in islice(ahead, 2 * workers))
+        try:
+            while waiting:
+                batch = waiting.popleft().result()
+                waiting.extend(pool.submit(load, step) for step in islice(ahead, 1))
+                yield batch
+        finally:
+            for future in waiting:
+                future.cancel()

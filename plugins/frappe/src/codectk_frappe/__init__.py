@@ -1,0 +1,1 @@
+"""FRAPPE for codectk: a progressive image codec with one linear filter per channel and a large decoder."""

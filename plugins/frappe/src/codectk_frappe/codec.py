@@ -1,0 +1,171 @@
+"""The frappe codec: numpy and JPEG-LS on the way in, torch only on the way out.
+
+encode: picture ─ Analysis ─ int8 latents per scale ─ bitstream ─ one segment per scale group
+decode: segments ─ bitstream ─ latents ─ to_grid ─ decoder of n channels, tile by tile ─ picture
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from codectk.arrays import Array, ArrayInfo, tiles
+from codectk.checkpoint import Checkpoint
+from codectk.codec import Codec, Encoded, symbol_check
+from codectk.errors import CodectkError, ContainerError, OptionsError, WeightsError
+from codectk_frappe import bitstream
+from codectk_frappe.analysis import Analysis, Int8
+from codectk_frappe.options import EncodeOptions, ModelOptions
+
+if TYPE_CHECKING:
+    import torch
+
+    from codectk_frappe.model import Decoder
+
+TILE_VALUES = 1 << 26
+"""Floats in the widest layer of one tile: bounds the decoder's memory for pictures of any size."""
+
+
+class FrappeCodec(Codec):
+    """Progressive image codec.
+
+    Args:
+        options: the architecture.
+        tensors: `encoders.{s}.…` and, for each operating point n that can be decoded, `merged.{n}.decoder.…`.
+        device: where the decoder runs.
+
+    Raises:
+        WeightsError: tensors are missing or do not fit the architecture.
+    """
+
+    def __init__(self, options: ModelOptions, tensors: Mapping[str, Array], device: str = "cpu") -> None:
+        self.options = options
+        self.tensors = tensors
+        self.device = device
+        self.multiple_of = options.multiple_of
+        self.min_size = options.smallest_side
+        try:
+            self.analysis = Analysis(tensors, options)
+        except (KeyError, ValueError) as error:
+            raise _unfit(str(error)) from None
+        present = {name.split(".")[1] for name in tensors if name.startswith("merged.")}
+        self.rate_points = tuple(n for n in range(1, len(options.ps) + 1) if str(n) in present)
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint | None, device: str) -> Self:
+        """Make the codec from weights; see `Codec.load`.
+
+        Raises:
+            WeightsError: the weights do not fit their own description.
+        """
+        if checkpoint is None:
+            raise WeightsError("frappe needs weights.", "Give them with -w.")
+        try:
+            options = ModelOptions.parse(checkpoint.config, "the weights")
+        except CodectkError as error:
+            raise _unfit(error.problem) from None
+        return cls(options, checkpoint.tensors, device)
+
+    def encode(self, x: Array, info: ArrayInfo, options: EncodeOptions) -> Encoded:
+        """Code a picture (H, W, 3) uint8; see `Codec.encode`.
+
+        Raises:
+            OptionsError: there are no such channels in these weights.
+            InputError: the picture is too large.
+        """
+        total = len(self.options.ps)
+        n = options.channels or total
+        if n not in self.rate_points:
+            points = ", ".join(map(str, self.rate_points))
+            raise OptionsError(f"These weights do not decode {n} channels.", f"Choose --channels from {points}.")
+        latents = self.analysis.latents(x, n)
+        segments = tuple(bitstream.pack(latent) for latent in latents)
+        return Encoded({} if n == total else {"n": n}, segments, symbol_check(*latents))
+
+    def decode(self, encoded: Encoded, info: ArrayInfo, options: Any = None) -> Array:
+        """The picture (H, W, 3) uint8; see `Codec.decode`.
+
+        Raises:
+            ContainerError: the file asks for channels that the weights lack, or its segments are not latents.
+            DesyncError: the latents are not those that were encoded.
+        """
+        n = encoded.params.get("n", len(self.options.ps))
+        if not isinstance(n, int) or n not in self.rate_points or set(encoded.params) - {"n"}:
+            raise ContainerError(f"Parameters {encoded.params} do not fit these weights.", "The file is damaged.")
+        groups = self.options.groups(n)
+        if len(encoded.segments) != len(groups):
+            raise ContainerError(
+                f"There are {len(encoded.segments)} segments where {n} channels have {len(groups)}.",
+                "The file is damaged.",
+            )
+        height, width, _ = info.shape
+        latents = [
+            bitstream.unpack(segment, g.count, height // g.ps, width // g.ps)
+            for segment, g in zip(encoded.segments, groups, strict=True)
+        ]
+        encoded.verify(*latents)
+        return self.synthesise(latents, n)
+
+    def synthesise(self, latents: list[Int8], n: int) -> Array:
+        """Run the decoder of `n` channels.
+
+        Args:
+            latents: int8 (n_s, H/p, W/p) per scale group of the first `n` channels.
+
+        Returns:
+            Picture (H, W, 3) uint8.
+        """
+        import torch
+
+        from codectk.device import pick_device
+        from codectk_frappe.model import to_grid
+
+        device = pick_device(self.device)
+        decoder = self._decoder(n).to(device)
+        pitch = self.options.pitch
+        tensors = [torch.from_numpy(latent).unsqueeze(0).float() for latent in latents]
+        grid = to_grid(tensors, self.options.groups(n), pitch)
+        out = np.empty((grid.shape[2] * pitch, grid.shape[3] * pitch, self.options.input_channels), np.uint8)
+        size, margin = self._tiling(max(grid.shape[2:]))
+        with torch.inference_mode():
+            for tile in tiles(grid.shape[2], grid.shape[3], size, margin):
+                part = decoder(grid[:, :, slice(*tile.read_rows), slice(*tile.read_columns)].to(device))
+                pixels = _to_pixels(part)
+                rows, columns = (slice(pitch * a, pitch * b) for a, b in (tile.rows, tile.columns))
+                top = pitch * (tile.rows[0] - tile.read_rows[0])
+                left = pitch * (tile.columns[0] - tile.read_columns[0])
+                target = out[rows, columns]
+                target[...] = pixels[top : top + target.shape[0], left : left + target.shape[1]]
+        return out
+
+    def _tiling(self, side: int) -> tuple[int, int]:
+        """Tile size and margin in grid positions. With the margin a tile sees all that its positions depend on."""
+        if "T" in self.options.decoder_arch.upper():
+            return side, 0  # attention sees the whole picture
+        margin = (1 + len(self.options.decoder_arch)) * (self.options.decoder_kernel_size // 2)
+        widest = self.options.decoder_dim * int(self.options.decoder_mlp_ratio)
+        return max(16, int((TILE_VALUES / widest) ** 0.5)), margin
+
+    def _decoder(self, n: int) -> "Decoder":
+        import torch
+
+        from codectk_frappe.model import merged_decoder
+
+        prefix = f"merged.{n}.decoder."
+        state = {k.removeprefix(prefix): torch.from_numpy(v) for k, v in self.tensors.items() if k.startswith(prefix)}
+        decoder = merged_decoder(self.options, n)
+        try:
+            decoder.load_state_dict(state)
+        except RuntimeError as error:
+            raise _unfit(str(error)) from None
+        return decoder.eval()
+
+
+def _to_pixels(x_hat: "torch.Tensor") -> Array:
+    """(1, 3, H, W) in [-1, 1] → (H, W, 3) uint8, rounded to nearest."""
+    pixels: Array = ((x_hat[0].permute(1, 2, 0) + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
+    return pixels
+
+
+def _unfit(reason: str) -> WeightsError:
+    return WeightsError(f"The weights do not fit their architecture: {reason}.", "Train or download them again.")

@@ -1,0 +1,160 @@
+"""Options of model, training and encoding. The guide's names are kept; `-` and `_` are the same on the command line."""
+
+from dataclasses import dataclass
+from math import lcm
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from codectk.options import FloatList, IntList, Options, option
+
+LIMIT = 127
+"""Latents are integers in [-127, 127]."""
+
+
+@dataclass(frozen=True)
+class ScaleGroup:
+    """Neighbouring channels of one patch size.
+
+    Attributes:
+        ps: patch size in pixels: kernel and stride of the filters.
+        start, end: the channels, as a half-open range.
+    """
+
+    ps: int
+    start: int
+    end: int
+
+    @property
+    def count(self) -> int:
+        """Number of channels."""
+        return self.end - self.start
+
+
+class ModelOptions(Options):
+    """Architecture: all that is needed to build encoder and decoder."""
+
+    ps: IntList = option(help="Patch size of each channel, coarse to fine.", unit="px", min_length=1, max_length=256)
+    input_channels: Literal[3] = option(3, help="Colour channels of the pictures.")
+    decoder_ps: int | None = option(
+        None, ge=1, le=256, unit="px", help="Pitch of the decoder's grid; by default max(ps)."
+    )
+    decoder_dim: int = option(768, ge=1, le=8192, help="Width of the decoder.")
+    decoder_kernel_size: int = option(3, ge=1, le=31, help="Kernel of the first and the depthwise convolutions; odd.")
+    decoder_arch: str = option("CCCCCC", pattern="^[CTct]{1,64}$", help="Decoder blocks: C ConvNeXt, T transformer.")
+    decoder_mlp_ratio: float = option(4.0, ge=1, le=16, help="Hidden over outer width of a block, cut to an integer.")
+    decoder_layerscale: bool = option(False, help="Scale each C block's output by a learned vector.")
+    decoder_layerscale_init: float = option(1e-6, gt=0, help="Initial value of that vector.")
+    encoder_arch: Literal["SC8", "LF8"] = option("SC8", help="Companding: SC8 softsign, LF8 Laplace.")
+    linear_input: bool = option(False, help="Give the encoder linear light in place of sRGB.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for ps in self.ps:
+            if not 1 <= ps <= 256:
+                raise ValueError(f"patch sizes are 1 to 256, not {ps}")
+            if self.pitch % ps and ps % self.pitch:
+                raise ValueError(f"patch size {ps} neither divides decoder_ps {self.pitch} nor is a multiple of it")
+        if self.decoder_kernel_size % 2 == 0:
+            raise ValueError(f"decoder_kernel_size must be odd, not {self.decoder_kernel_size}")
+        return self
+
+    @property
+    def pitch(self) -> int:
+        """`decoder_ps`, or its default: pixels per position of the decoder's grid."""
+        return self.decoder_ps or max(self.ps)
+
+    @property
+    def multiple_of(self) -> int:
+        """What height and width of a picture must be divisible by, in pixels."""
+        return lcm(self.pitch, *self.ps)
+
+    @property
+    def smallest_side(self) -> int:
+        """Smallest height and width in pixels; reflect padding needs more positions than it adds."""
+        return self.pitch * (self.decoder_kernel_size // 2 + 1)
+
+    def groups(self, n: int) -> list[ScaleGroup]:
+        """Maximal runs of equal patch size among the first `n` channels; a size that comes back opens a new group."""
+        groups: list[ScaleGroup] = []
+        for channel, ps in enumerate(self.ps[:n]):
+            if groups and groups[-1].ps == ps:
+                groups[-1] = ScaleGroup(ps, groups[-1].start, channel + 1)
+            else:
+                groups.append(ScaleGroup(ps, channel, channel + 1))
+        return groups
+
+    def grid_channels(self, ps: int) -> int:
+        """Decoder input channels that one latent channel of patch size `ps` becomes."""
+        return max(1, self.pitch // ps) ** 2
+
+
+class TrainOptions(ModelOptions):
+    """Training, channel by channel. List options are extended by their last value to the number of channels."""
+
+    data: str = option("photos", help="Folder of pictures, or a dataset's name.")
+    val_data: str | None = option(None, help="The same for validation; part of --data is held out if not given.")
+    save_checkpoint_name: str | None = option(
+        None, help="Also write the weights here. The format is safetensors, whatever the ending."
+    )
+    lam: FloatList = option((0.008,), min_length=1, help="Rate weight of the filter phase.")
+    rpe: FloatList = option((0.3,), min_length=1, help="Exponent on the power of the residual in the rate term.")
+    encoder_lr_scale: FloatList = option((0.3,), min_length=1, help="Learning-rate factor of the filter.")
+    merged_decoder_noise: bool = option(False, help="Noise on the latents in the decoder phase.")
+    merged_decoder_round: bool = option(True, help="Round the latents in the decoder phase.")
+    epochs_single: IntList = option((2,), min_length=1, unit="epochs", help="Length of the filter phase.")
+    epochs_merged: IntList = option((4,), min_length=1, unit="epochs", help="Length of the decoder phase.")
+    batch_size: int = option(1, ge=1, help="Pictures per step, over all processes.")
+    min_aspect: float = option(1.0, gt=0, help="Smallest width over height of crops.")
+    max_aspect: float = option(1.0, gt=0, help="Largest width over height of crops.")
+    min_size: int = option(480, ge=1, unit="px", help="Smallest crop.")
+    max_size: int = option(480, ge=1, unit="px", help="Largest crop.")
+    min_scale: float = option(1.0, gt=0, help="Smallest short side before cropping, over the crop.")
+    max_scale: float = option(2.0, gt=0, help="Largest short side before cropping, over the crop.")
+    sc_max_lr: FloatList = option((5e-5,), min_length=1, help="Peak learning rate of the filter phase.")
+    sc_lr_pow: IntList = option((2,), min_length=1, help="Shape of the learning rate of the filter phase.")
+    md_max_lr: FloatList = option((5e-4,), min_length=1, help="Peak learning rate of the decoder phase.")
+    md_lr_pow: IntList = option((2,), min_length=1, help="Shape of the learning rate of the decoder phase.")
+    min_lr: float = option(1e-8, ge=0, help="Learning rate at both ends of a phase.")
+    grad_clip: float = option(1.5, gt=0, help="Largest L2 norm of all gradients together.")
+
+    @model_validator(mode="after")
+    def _crops_exist(self) -> Self:
+        for low, high, what in (
+            (self.min_aspect, self.max_aspect, "aspect"),
+            (self.min_size, self.max_size, "size"),
+            (self.min_scale, self.max_scale, "scale"),
+        ):
+            if low > high:
+                raise ValueError(f"min_{what} {low} is above max_{what} {high}")
+        if self.largest_crop < self.smallest_crop:
+            raise ValueError(
+                f"no multiple of {self.multiple_of} that is at least {self.smallest_side} lies between "
+                f"min_size {self.min_size} and max_size {self.max_size}"
+            )
+        return self
+
+    @property
+    def smallest_crop(self) -> int:
+        """`min_size` rounded up to what the model divides."""
+        return -(-max(self.min_size, self.smallest_side) // self.multiple_of) * self.multiple_of
+
+    @property
+    def largest_crop(self) -> int:
+        """`max_size` rounded down to what the model divides."""
+        return self.max_size // self.multiple_of * self.multiple_of
+
+    def architecture(self) -> ModelOptions:
+        """The part that belongs to the model."""
+        return ModelOptions.parse({name: getattr(self, name) for name in ModelOptions.model_fields})
+
+
+class EncodeOptions(Options):
+    """Quality is the number of channels."""
+
+    channels: int | None = option(None, ge=1, cli="-n", help="Leading channels to keep; all if not given.")
+
+
+def at(values: tuple[float, ...], channel: int) -> float:
+    """Element of a list option for a channel: a short list goes on with its last value."""
+    return values[min(channel, len(values) - 1)]

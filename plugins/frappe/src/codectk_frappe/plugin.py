@@ -1,0 +1,42 @@
+"""What this distribution brings to codectk. Imports nothing heavy."""
+
+from codectk.hookspecs import hookimpl
+from codectk.specs import CodecSpec, TrainerSpec
+
+CODECTK_API = 1
+
+PAPER = "Jacobellis and Yadwadkar, FRAPPE: Full Input, Residual Output Autoencoding, arXiv:2605.28992"
+
+
+@hookimpl
+def codectk_codecs() -> list[CodecSpec]:
+    """The frappe codec."""
+    return [
+        CodecSpec(
+            name="frappe",
+            summary="progressive: one linear filter per channel, large decoder",
+            target="codectk_frappe.codec:FrappeCodec",
+            kinds=("image/rgb8",),
+            encode_options="codectk_frappe.options:EncodeOptions",
+            needs_weights=True,
+            rate_option="channels",
+            progressive=True,
+            portability="any-machine",
+            paper=PAPER,
+        )
+    ]
+
+
+@hookimpl
+def codectk_trainers() -> list[TrainerSpec]:
+    """The frappe trainer."""
+    return [
+        TrainerSpec(
+            name="frappe",
+            summary="channel by channel: a filter for the residual, then a decoder for all",
+            target="codectk_frappe.trainer:FrappeTrainer",
+            options="codectk_frappe.options:TrainOptions",
+            recipes="codectk_frappe:recipes",
+            codec="frappe",
+        )
+    ]

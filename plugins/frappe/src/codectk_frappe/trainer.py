@@ -1,0 +1,262 @@
+"""Training channel by channel, as published: a filter learns the residual, then a new decoder learns all channels.
+
+for each channel i:
+    phase "i.filter":  residual of the model so far ≈ single decoder(noise(filter i(x)))      the filter is kept
+    phase "i.decoder": x ≈ merged decoder i+1(round(filters 0..i (x))), filters frozen        both are kept
+"""
+
+import math
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from codectk.arrays import ArrayInfo
+from codectk.checkpoint import Checkpoint
+from codectk.compression import LoadedCodec
+from codectk.container import DIGEST_BYTES, unpack
+from codectk.dataset import find_data
+from codectk.errors import InputError
+from codectk.metric import PSNR
+from codectk.registry import Registered
+from codectk.state import load_state, save_state
+from codectk.train import Run
+from codectk_frappe import plugin
+from codectk_frappe.augment import crop_size, draw
+from codectk_frappe.codec import FrappeCodec
+from codectk_frappe.model import Encoders, ScaleEncoder, merged_decoder, single_decoder, state_arrays, to_grid
+from codectk_frappe.optimizer import Adan, learning_rate
+from codectk_frappe.options import EncodeOptions, ScaleGroup, TrainOptions, at
+
+DISTRIBUTION = "codectk-frappe"
+
+
+class FrappeTrainer:
+    """Trainer of the frappe codec.
+
+    Args:
+        options: architecture and schedule.
+        run: device, log and saved states.
+
+    Raises:
+        InputError: the data holds too few pictures.
+        OptionsError: the batch cannot be divided among the processes.
+    """
+
+    def __init__(self, options: TrainOptions, run: Run) -> None:
+        self.options, self.run = options, run
+        self.model_options = options.architecture()
+        self.shares = run.share(options.batch_size)
+        self.train_data, self.val_data = find_data(
+            options.data, options.val_data, ("image/rgb8",), lambda reason: run.message(f"skipped: {reason}")
+        )
+        if len(self.train_data) < options.batch_size:
+            raise InputError(
+                f"{len(self.train_data)} pictures do not fill a batch of {options.batch_size}.",
+                "Add pictures or lower --batch-size.",
+            )
+        self.encoders = Encoders(self.model_options).to(run.device)
+        self.history = History()
+        run.keep(encoders=self.encoders, history=self.history)
+
+    def train(self) -> None:
+        """Both phases for every channel."""
+        for channel in range(len(self.options.ps)):
+            if not self.run.finished(f"{channel}.filter"):
+                self._train_filter(channel)
+                self.run.finish(f"{channel}.filter")
+            if not self.run.finished(f"{channel}.decoder"):
+                self._train_decoder(channel)
+                self.run.finish(f"{channel}.decoder")
+
+    def export(self) -> Checkpoint:
+        """Filters once, and the decoder of every operating point."""
+        tensors = state_arrays(self.encoders, "encoders.")
+        for n in range(1, len(self.options.ps) + 1):
+            tensors |= state_arrays(self._snapshot(n), f"merged.{n}.decoder.")
+        checkpoint = Checkpoint(
+            tensors=tensors,
+            codec="frappe",
+            distribution=DISTRIBUTION,
+            version=version(DISTRIBUTION),
+            bitstream_version=1,
+            config=self.model_options.changed(),
+            training={"options": self.options.changed(), "seed": self.run.options.seed, **self.history.state_dict()},
+            licence="that of the training data",
+        )
+        name = self.options.save_checkpoint_name
+        if name and self.run.is_main:
+            checkpoint.save(Path(name), force=True)
+            self.run.message(f"wrote {name} in safetensors format (no pickle), whatever its ending says")
+        return checkpoint
+
+    def _train_filter(self, channel: int) -> None:
+        """Phase 1: one filter and a throw-away decoder learn what the model so far leaves over."""
+        options, run = self.options, self.run
+        filters = ScaleEncoder(self.model_options, options.ps[channel], 1)
+        decoder = single_decoder(self.model_options, channel)
+        group = ScaleGroup(options.ps[channel], channel, channel + 1)
+        single = _Single(filters, decoder, group, self)
+        coder = run.setup(single)
+        previous = self._snapshot(channel).to(run.device).eval() if channel else None
+        factors = {filters: at(options.encoder_lr_scale, channel), decoder: 1.0}
+        optimizer = Adan([{"params": list(part.parameters()), "factor": factor} for part, factor in factors.items()])
+        total = int(at(options.epochs_single, channel)) * self._steps_per_epoch
+        weight, exponent = at(options.lam, channel), at(options.rpe, channel)
+        for step, batch in run.steps(
+            f"{channel}.filter", total, self._batches(channel, "filter"), single=single, optimizer=optimizer
+        ):
+            x = batch.to(run.device)
+            target = x - self._reconstruct(previous, x, channel) if previous is not None else x
+            with run.autocast():
+                residual, latent = coder(x)
+            error = (residual.float() - target).square().mean()
+            power = target.square().mean()
+            rate = torch.log2(latent.float().std()) if weight > 0 else torch.zeros((), device=run.device)
+            loss = self._log10(error) + weight * power**exponent * rate
+            rates = (options.min_lr, at(options.sc_max_lr, channel), int(at(options.sc_lr_pow, channel)))
+            self._update(optimizer, loss, learning_rate(step, total, *rates))
+            if run.wants_log:
+                run.log(loss=float(loss.detach()), residual_db=-10 * float(error.detach().log10()))
+        self.encoders.adopt(channel, filters)
+
+    def _train_decoder(self, channel: int) -> None:
+        """Phase 2: a new decoder learns the picture from the rounded latents of all filters so far."""
+        options, run, n = self.options, self.run, channel + 1
+        module = merged_decoder(self.model_options, n)
+        decoder = run.setup(module)
+        optimizer = Adan([{"params": list(module.parameters()), "factor": 1.0}])
+        total = int(at(options.epochs_merged, channel)) * self._steps_per_epoch
+        self.encoders.train(options.merged_decoder_noise)
+        for step, batch in run.steps(
+            f"{channel}.decoder", total, self._batches(channel, "decoder"), decoder=module, optimizer=optimizer
+        ):
+            x = batch.to(run.device)
+            with torch.no_grad():
+                latents = self.encoders.latents(x, n)
+                rounded = [latent.round() for latent in latents] if options.merged_decoder_round else latents
+                grid = to_grid(rounded, self.model_options.groups(n), self.model_options.pitch)
+            with run.autocast():
+                x_hat = decoder(grid)
+            loss = self._log10((x_hat.float() - x).square().mean())
+            rates = (options.min_lr, at(options.md_max_lr, channel), int(at(options.md_lr_pow, channel)))
+            self._update(optimizer, loss, learning_rate(step, total, *rates))
+            if run.wants_log:
+                run.log(loss=float(loss.detach()), psnr=_psnr(float(loss.detach())))
+        self.encoders.eval()
+        if run.is_main:
+            save_state(self._snapshot_path(n), module.state_dict())
+        self._validate(n, module)
+
+    def _update(self, optimizer: Adan, loss: Tensor, rate: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        optimizer.zero_grad()
+        self.run.backward(loss)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.run.clip_gradients(parameters, self.options.grad_clip)
+        optimizer.step()
+
+    def _log10(self, error: Tensor) -> Tensor:
+        """log10 of the mean error over all processes, with the gradient that this mean has."""
+        whole = self.run.all_reduce(error)
+        value: Tensor = torch.log10(whole) + (error - error.detach()) / (whole * math.log(10))
+        return value
+
+    @torch.no_grad()
+    def _reconstruct(self, decoder: nn.Module, x: Tensor, n: int) -> Tensor:
+        """What the model of the first `n` channels makes of x, latents neither rounded nor noisy."""
+        self.encoders.eval()
+        grid = to_grid(self.encoders.latents(x, n), self.model_options.groups(n), self.model_options.pitch)
+        return decoder(grid)  # type: ignore[no-any-return]
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        return len(self.train_data) // self.options.batch_size
+
+    def _batches(self, channel: int, phase: str) -> Any:
+        """step → this process's part of the batch, (B, 3, h, w) in [-1, 1]."""
+        per_epoch, size = self._steps_per_epoch, self.options.batch_size
+
+        def load(step: int) -> Tensor:
+            epoch, position = divmod(step, per_epoch)
+            order = self.run.rng(channel, phase, "order", epoch).permutation(len(self.train_data))
+            crop = crop_size(self.options, self.run.rng(channel, phase, "crop", step))
+            pictures = [
+                draw(
+                    self.train_data,
+                    int(order[position * size + i]),
+                    crop,
+                    self.options,
+                    self.run.rng(channel, phase, "picture", step, i),
+                )
+                for i in self.shares
+            ]
+            return torch.from_numpy(np.stack(pictures))
+
+        return load
+
+    def _validate(self, n: int, decoder: nn.Module) -> None:
+        """Real files of the validation pictures: their mean size and PSNR."""
+        if not self.run.is_main:
+            return
+        tensors = state_arrays(self.encoders, "encoders.") | state_arrays(decoder, f"merged.{n}.decoder.")
+        codec = FrappeCodec(self.model_options, tensors, str(self.run.device))
+        spec = plugin.codectk_codecs()[0]
+        loaded = LoadedCodec(Registered(spec, DISTRIBUTION, version(DISTRIBUTION)), codec, bytes(DIGEST_BYTES))
+        quality, rates = PSNR(), []
+        for i in range(len(self.val_data)):
+            sample = self.val_data[i]
+            info = ArrayInfo(sample.info.kind, sample.info.shape)
+            data = loaded.compress(sample.x, info, EncodeOptions(channels=n)).data
+            quality.update(sample.x, loaded.decompress(unpack(data)), info)
+            rates.append(8 * len(data) / info.pixels)
+        bpp, psnr = float(np.mean(rates)), quality.compute()["psnr"]
+        self.history.points.append({"channels": n, "bpp": bpp, "psnr": psnr})
+        self.run.log(val_bpp=bpp, val_psnr=psnr)
+        self.run.message(f"channel {n} of {len(self.options.ps)}: {psnr:.2f} dB at {bpp:.4f} bpp (whole files)")
+
+    def _snapshot_path(self, n: int) -> Path:
+        return self.run.folder / "snapshots" / f"decoder_{n:03d}.safetensors"
+
+    def _snapshot(self, n: int) -> nn.Module:
+        decoder = merged_decoder(self.model_options, n)
+        decoder.load_state_dict(load_state(self._snapshot_path(n)))
+        return decoder
+
+
+class History:
+    """Validation results, one point per channel."""
+
+    def __init__(self) -> None:
+        self.points: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the saved state and the checkpoint."""
+        return {"validation": self.points}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take on a saved state."""
+        self.points = list(state["validation"])
+
+
+class _Single(nn.Module):
+    """Filter and throw-away decoder in one module, so that several processes share all gradients."""
+
+    def __init__(self, filters: ScaleEncoder, decoder: nn.Module, group: ScaleGroup, trainer: FrappeTrainer) -> None:
+        super().__init__()
+        self.filters, self.decoder = filters, decoder
+        self._input = trainer.encoders.encoder_input
+        self._group, self._pitch = group, trainer.model_options.pitch
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        latent = self.filters(self._input(x))
+        return self.decoder(to_grid([latent], [self._group], self._pitch)), latent
+
+
+def _psnr(log_mse: float) -> float:
+    """dB of a log10 mean squared error over the range [-1, 1]."""
+    return float(10 * (np.log10(4.0) - log_mse))

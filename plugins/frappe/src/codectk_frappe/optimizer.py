@@ -54,7 +54,7 @@ def _update(params: list[Tensor], states: list[dict[str, Tensor]], group: dict[s
     step, lr = group["step"], group["lr"]
     gradients = [p.grad for p in params if p.grad is not None]
     m, v, n, previous = ([s[name] for s in states] for name in ("m", "v", "n", "previous"))
-    difference = torch._foreach_sub(gradients, previous)  # type: ignore[arg-type]
+    difference = torch._foreach_sub(gradients, previous)
     torch._foreach_lerp_(m, gradients, 1 - b1)
     torch._foreach_lerp_(v, difference, 1 - b2)
     ahead = torch._foreach_add(gradients, difference, alpha=b2)

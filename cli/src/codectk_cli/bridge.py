@@ -1,0 +1,169 @@
+"""Option models as command-line flags: names, types, defaults, help, bounds, choices and units come from the model."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+import click
+from click.core import ParameterSource
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from codectk.errors import PluginError
+from codectk.options import Options, read_yaml, recipe_path
+from codectk.specs import normalise
+
+Model = type[Options]
+
+
+class OptionsCommand(click.Command):
+    """A command whose flags include those of option models.
+
+    Lists may be written as several words, `--ps 32 32 16`; switches as `--x`, `--x true`, `--no-x`.
+    """
+
+    def __init__(self, *args: Any, models: Iterable[Model] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.models = list(models)
+
+    def models_for(self, ctx: click.Context, args: list[str]) -> list[Model]:
+        """The models whose flags this call takes; may depend on its arguments."""
+        return self.models
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse after lists and switches are written as click wants them."""
+        ctx.meta["codectk.models"] = self.models_for(ctx, args)
+        fields = {name: field for model in ctx.meta["codectk.models"] for name, field in model.model_fields.items()}
+        return super().parse_args(ctx, join_words(args, fields))
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The command's own parameters, then those of the models."""
+        own = super().get_params(ctx)
+        models = ctx.meta.get("codectk.models", self.models)
+        flags = [flag for model in models for flag in model_flags(model)]
+        names = [p.name for p in own + flags]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise PluginError(f"Option '{twice}' is defined twice.", "Report this to the makers of the plugin.")
+        return [*own[:-1], *flags, *own[-1:]]  # --help stays last
+
+
+def model_flags(model: Model) -> list[click.Parameter]:
+    """One click option per field of a model."""
+    return [_flag(name, field) for name, field in model.model_fields.items()]
+
+
+def given(ctx: click.Context, model: Model) -> dict[str, Any]:
+    """The values of a model's fields that stand on the command line."""
+    return {
+        name: ctx.params[name]
+        for name in model.model_fields
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+
+
+def gather(
+    model: Model, flags: Mapping[str, Any], recipes: str | None = None, recipe: str | None = None, config: Any = None
+) -> Options:
+    """Options from all sources: default < recipe < configuration file < flag.
+
+    Args:
+        model: what to make.
+        flags: values from the command line.
+        recipes: the plugin's recipe folder, as in `TrainerSpec.recipes`.
+        recipe: name of one of its recipes.
+        config: path of a YAML file.
+
+    Raises:
+        OptionsError, UnknownName: a source is missing, or holds an unknown name or a bad value.
+    """
+    values: dict[str, Any] = {}
+    if recipe:
+        values |= _checked(model, read_yaml(recipe_path(recipes, recipe)), f"recipe {recipe}")
+    if config:
+        values |= _checked(model, read_yaml(config), str(config))
+    return model.parse(values | dict(flags), "the command line" if flags else "the defaults")
+
+
+def join_words(args: list[str], fields: Mapping[str, FieldInfo]) -> list[str]:
+    """`--ps 32 32 16` → `--ps=32,32,16`, `--no-x` → `--x=false`, `--x true` → `--x=true`."""
+    joined: list[str] = []
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        name = normalise(word[2:]) if word.startswith("--") else ""
+        if name.startswith("no_") and _is_switch(fields.get(name[3:])):
+            joined.append(f"--{name[3:]}=false")
+        elif _is_list(fields.get(name)):
+            taken = []
+            while rest and not rest[0].startswith("--"):
+                taken.append(rest.pop(0))
+            joined += [f"{word}={','.join(taken)}"] if taken else [word]
+        elif _is_switch(fields.get(name)):
+            follows = rest[0].lower() if rest else ""
+            yes_no = {"true": "true", "yes": "true", "1": "true", "false": "false", "no": "false", "0": "false"}
+            joined.append(f"{word}={yes_no.get(follows, 'true')}")
+            del rest[: follows in yes_no]
+        else:
+            joined.append(word)
+    return joined
+
+
+def _flag(name: str, field: FieldInfo) -> click.Option:
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    declarations = [f"--{name.replace('_', '-')}", name, *str(extra.get("cli") or "").split()]
+    text = " ".join(filter(None, [field.description or "", _limits(field, str(extra.get("unit") or ""))]))
+    choices = _choices(field)
+    return click.Option(
+        declarations,
+        help=text,
+        default=None,
+        metavar="|".join(choices) if choices else _metavar(field),
+        type=click.STRING,
+        shell_complete=lambda ctx, param, incomplete: [c for c in choices if c.startswith(incomplete)],
+    )
+
+
+def _limits(field: FieldInfo, unit: str) -> str:
+    """Unit, bounds and default in brackets."""
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    bounds = [f"{sign}{getattr(m, a):g}" for m in field.metadata for a, sign in signs.items() if hasattr(m, a)]
+    default = field.get_default(call_default_factory=True)
+    if default is PydanticUndefined:
+        shown = "required"
+    elif default is None:
+        shown = ""
+    elif isinstance(default, tuple):
+        shown = f"default: {' '.join(map(str, default))}"
+    else:
+        shown = f"default: {str(default).lower() if isinstance(default, bool) else default}"
+    parts = [part for part in (unit, ", ".join(bounds), shown) if part]
+    return f"[{'; '.join(parts)}]" if parts else ""
+
+
+def _choices(field: FieldInfo) -> list[str]:
+    return [str(value) for value in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
+
+
+def _metavar(field: FieldInfo) -> str:
+    if _is_list(field):
+        return "LIST"
+    names = {int: "INTEGER", float: "NUMBER", bool: "true|false"}
+    types = get_args(field.annotation) or (field.annotation,)
+    return next((names[t] for t in types if t in names), "TEXT")
+
+
+def _is_list(field: FieldInfo | None) -> bool:
+    return field is not None and get_origin(field.annotation) is tuple
+
+
+def _is_switch(field: FieldInfo | None) -> bool:
+    return field is not None and field.annotation is bool
+
+
+def _checked(model: Model, values: dict[str, Any], source: str) -> dict[str, Any]:
+    """Names and values are checked against their source, so that the message names it; required ones may be missing."""
+    named = {normalise(key): value for key, value in values.items()}
+    filled = {n: f.get_default(call_default_factory=True) for n, f in model.model_fields.items() if not f.is_required()}
+    if set(model.model_fields) - set(filled) <= set(named) or set(named) - set(model.model_fields):
+        model.parse(named, source)
+    return named

@@ -1,0 +1,108 @@
+"""Entry point: the command group, whose members load on use, and plain words for every failure."""
+
+import os
+import sys
+import traceback
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from codectk.errors import CodectkError, TrainingStopped
+from codectk.registry import STRICT_VARIABLE
+from codectk.specs import normalise
+
+COMMANDS = {
+    "list": "What is installed: codecs, trainers, datasets, metrics.",
+    "info": "What a name, a .ctk file or a weights file is about.",
+    "train": "Train a method; --resume continues a run.",
+    "compress": "Files to .ctk files.",
+    "decompress": ".ctk files back to pictures and arrays.",
+    "evaluate": "Compare codecs on a folder: rate, distortion, report.html.",
+    "demo": "Train small, compress a photo, show the result; no download.",
+    "plugins": "Installed plugins, and why one did not load.",
+    "doctor": "Check this installation.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a first use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"codectk_cli.commands.{normalise(cmd_name)}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def dashes(token: str) -> str:
+    """The one spelling of flags and names on the command line."""
+    return token.replace("_", "-")
+
+
+@click.group(cls=LazyGroup, context_settings={"token_normalize_func": dashes, "help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--strict-plugins", is_flag=True, help="Stop at the first plugin that does not load.")
+@click.version_option(package_name="codectk", prog_name="codectk")
+def cli(debug: bool, strict_plugins: bool) -> None:
+    """Train, compress, decompress, evaluate and compare learned codecs."""
+    if strict_plugins:
+        os.environ[STRICT_VARIABLE] = "1"
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    Exit codes: 0 done, 1 a mistake or a damaged file, 2 wrong usage, 128 + n stopped by signal n.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = _run(arguments)
+    except BrokenPipeError:  # the reader, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    debug = "--debug" in arguments[: _first_name(arguments)]
+    try:
+        result: Any = cli.main(args=arguments, prog_name="codectk", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        return 130
+    except CodectkError as error:
+        return _tell(str(error), debug, 128 + error.signal_number if isinstance(error, TrainingStopped) else 1)
+    except MemoryError:
+        return _tell("There is not enough memory for this. Use smaller files, or a machine with more.", debug, 1)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        return _tell(f"Unexpected: {reason}. `codectk --debug …` shows where; please report it.", debug, 1)
+    return result if isinstance(result, int) else 0
+
+
+def _tell(message: str, debug: bool, code: int) -> int:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    return code
+
+
+def _first_name(arguments: list[str]) -> int:
+    return next((i for i, word in enumerate(arguments) if not word.startswith("-")), len(arguments))

@@ -1,0 +1,139 @@
+"""What several commands share: the registry with its warnings, tables, progress, file names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from codectk.errors import CodectkError
+from codectk.registry import Registry, get_registry
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+SLOW = 2.0
+"""Seconds after which work gets a progress bar."""
+
+
+def load_registry() -> Registry:
+    """The registry; a plugin that did not load is one line on stderr."""
+    registry = get_registry()
+    for problem in registry.problems:
+        warn(f"plugin {problem.distribution}: {problem.summary}. `codectk plugins` shows details.")
+    return registry
+
+
+def warn(message: str) -> None:
+    """One line on stderr that is not an error."""
+    click.echo(f"{click.style('warning:', fg='yellow')} {message}", err=True)
+
+
+def fail(message: str) -> None:
+    """One line on stderr for an error after which work goes on."""
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+
+
+def console(stderr: bool = False) -> Console:
+    """A rich console as wide as the terminal, or 120 columns in a pipe."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 120, highlight=False, soft_wrap=False)
+
+
+def table(*columns: str, title: str = "", right: Iterable[str] = ()) -> Table:
+    """An empty table with those columns; numbers go to the right."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Any]:
+    """A function to call after each step; the bar appears after two seconds, and only on a terminal."""
+    import time
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=console(stderr=True), transient=True)
+    task = bar.add_task(description, total=total)
+    start = time.monotonic()
+
+    def advance() -> None:
+        bar.advance(task)
+        if not bar.live.is_started and time.monotonic() - start > SLOW and sys.stderr.isatty():
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
+
+
+def plan_outputs(inputs: Iterable[Path], out: Path | None, suffix: str) -> list[tuple[Path, Path]]:
+    """Where the result of each input file goes.
+
+    Args:
+        inputs: files and folders; a folder stands for all files in it that the command takes.
+        out: a file (for one input), or a folder, which keeps the inputs' tree; None puts results beside the inputs.
+        suffix: ending of the results; with an empty one the caller decides by content.
+
+    Raises:
+        CodectkError: two inputs would have the same result, or an input is missing.
+    """
+    from codectk.errors import OutputError
+    from codectk.inputs import find_inputs
+
+    inputs = list(inputs)
+    found: list[tuple[Path, Path]] = []
+    for given in inputs:
+        if given.is_dir():
+            files = find_inputs(given) if suffix else sorted(given.rglob("*.ctk"))
+            found += [(file, file.relative_to(given)) for file in files]
+        else:
+            found.append((given, Path(given.name)))
+    if out is not None and len(inputs) == 1 and not inputs[0].is_dir() and not _means_folder(out):
+        return [(found[0][0], out)]
+    plan = [(file, (out / inside if out else file).with_suffix(suffix or file.suffix)) for file, inside in found]
+    taken: dict[Path, Path] = {}
+    for file, target in plan:
+        if target in taken:
+            raise OutputError(
+                f"{taken[target]} and {file} would both become {target}.", "Compress them one by one, with -o."
+            )
+        taken[target] = file
+    return plan
+
+
+def each(plan: list[tuple[Path, Path]], description: str, work: Any) -> int:
+    """Do the work for each (input, output), tell of failures, and go on; returns the exit code."""
+    failures = 0
+    with progress(description, len(plan)) as advance:
+        for source, target in plan:
+            try:
+                work(source, target)
+            except CodectkError as error:
+                fail(str(error))
+                failures += 1
+            advance()
+    return 1 if failures else 0
+
+
+def _means_folder(out: Path) -> bool:
+    return out.is_dir()
+
+
+def complete_codec(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Codec names for shell completion."""
+    return [r.spec.name for r in get_registry().codecs() if r.spec.name.startswith(incomplete)]

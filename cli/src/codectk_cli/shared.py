@@ -78,7 +78,8 @@ def progress(description: str, total: int) -> Iterator[Any]:
     try:
         yield advance
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
 
 
 def plan_outputs(inputs: Iterable[Path], out: Path | None, suffix: str) -> list[tuple[Path, Path]]:

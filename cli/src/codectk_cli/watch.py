@@ -26,7 +26,8 @@ class TerminalWatcher(Watcher):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.progress.stop()
+        if self.live:
+            self.progress.stop()
 
     def phase(self, name: str, done: int, total: int) -> None:
         """A new bar takes the place of the old one."""

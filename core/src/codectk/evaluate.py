@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from codectk.arrays import Array, ArrayInfo
 from codectk.compression import LoadedCodec
 from codectk.errors import CodectkError
 from codectk.files import read_bytes, write_bytes
+from codectk.images import Picture
 from codectk.inputs import read_array
-from codectk.options import Options
 from codectk.registry import Registry, get_registry
 from codectk.specs import MetricSpec, resolve
 
@@ -45,6 +45,8 @@ class Row:
         codec: the candidate's label.
         setting: its encode options.
         file: name of the input.
+        number: its position among the inputs.
+        path: the `.ctk` file, seen from the folder of results.
         pixels: H·W; for fields the number of values.
         bytes: size of the whole `.ctk` file.
         bpp: 8·bytes/pixels.
@@ -57,6 +59,8 @@ class Row:
     codec: str
     setting: dict[str, Any]
     file: str
+    number: int = 0
+    path: str = ""
     pixels: int = 0
     bytes: int = 0
     bpp: float = float("nan")
@@ -128,14 +132,17 @@ def evaluate(
         try:
             picture = read_array(path)
         except CodectkError as error:
-            failed = [Row(c.label, dict(s), path.name, error=str(error)) for c in candidates for s in c.settings]
+            failed = [
+                Row(c.label, dict(s), path.name, number, error=str(error)) for c in candidates for s in c.settings
+            ]
             _report(failed, rows, on_row)
             continue
         for candidate in candidates:
             for setting in candidate.settings:
                 # The number keeps files of one name from different folders apart.
-                place = out / "files" / candidate.label / _slug(setting) / f"{number:04d}_{path.stem}.ctk"
-                row = _one(candidate, setting, path.name, picture.x, picture.info, place, metrics, registry)
+                place = Path("files", candidate.label, _slug(setting), f"{number:04d}_{path.stem}.ctk")
+                blank = Row(candidate.label, dict(setting), path.name, number, str(place))
+                row = _fill(blank, candidate.loaded, picture, out / place, metrics, registry)
                 _report([row], rows, on_row)
     return rows
 
@@ -214,36 +221,28 @@ def _hull(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return kept
 
 
-def _one(
-    candidate: Candidate,
-    setting: Mapping[str, Any],
-    name: str,
-    x: Array,
-    info: ArrayInfo,
-    place: Path,
-    metrics: Sequence[str],
-    registry: Registry | None,
+def _fill(
+    row: Row, loaded: LoadedCodec, picture: Picture, place: Path, metrics: Sequence[str], registry: Registry | None
 ) -> Row:
-    row = Row(candidate.label, dict(setting), name)
+    """The row with its results, or with what went wrong."""
+    x, info = picture.x, picture.info
     try:
-        options: Options = candidate.loaded.encode_options(setting)
+        options = loaded.encode_options(row.setting)
         start = time.perf_counter()
-        compressed = candidate.loaded.compress(x, info, options)
+        compressed = loaded.compress(x, info, options)
         encode_seconds = time.perf_counter() - start
         write_bytes(place, compressed.data, force=True)
         data = read_bytes(place)
         start = time.perf_counter()
-        x_hat = candidate.loaded.decompress(container.unpack(data, str(place)), source=str(place))
+        x_hat = loaded.decompress(container.unpack(data, str(place)), source=str(place))
         decode_seconds = time.perf_counter() - start
         values = measure(x, x_hat, info, metrics, registry)
     except CodectkError as error:
-        return Row(row.codec, row.setting, name, error=str(error))
+        return replace(row, error=str(error))
     except Exception as error:  # a codec's defect is a row of the table, not the end of the run
-        return Row(row.codec, row.setting, name, error=f"{type(error).__name__}: {error}")
-    return Row(
-        codec=row.codec,
-        setting=row.setting,
-        file=name,
+        return replace(row, error=f"{type(error).__name__}: {error}")
+    return replace(
+        row,
         pixels=info.pixels,
         bytes=len(data),
         bpp=8 * len(data) / info.pixels,

@@ -1,0 +1,88 @@
+"""Codecs to compare, as words of the command line: `NAME[@WEIGHTS][:OPTION=VALUE,VALUE…]…`."""
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+from codectk.compression import LoadedCodec, load_codec
+from codectk.errors import CodectkError, OptionsError
+from codectk.evaluate import Candidate
+from codectk.registry import Registry
+from codectk.specs import CodecSpec, normalise
+from codectk_cli.shared import warn
+
+_WORD = re.compile(r"(?P<name>[^@:]+)(?:@(?P<weights>.+?))?(?P<settings>(?::[A-Za-z_-]+=[^:]+)*)")
+
+
+def candidates(words: tuple[str, ...], weights: tuple[Path, ...], device: str, registry: Registry) -> list[Candidate]:
+    """The codecs that a call names, or all that work as they are installed.
+
+    Args:
+        words: `jpeg`, `frappe@weights.safetensors`, `avif:quality=30,50:speed=8`; several options combine.
+        weights: weights files; each serves the named codec it belongs to that has none of its own, or joins in.
+        device: where networks run.
+
+    Raises:
+        OptionsError: a word cannot be read, or two candidates would have one label.
+        CodectkError: a codec named by the user cannot be loaded.
+    """
+    by_codec = {normalise(_codec_of(path)): path for path in weights}
+    parsed = [_parse(word) for word in words]
+    if not words and not weights:
+        return _every_codec(registry, device)
+    named = {normalise(registry.find(CodecSpec, name).spec.name) for name, _, _ in parsed}
+    parsed += [(codec, path, "") for codec, path in by_codec.items() if codec not in named]
+    found: list[Candidate] = []
+    for name, own, settings in parsed:
+        spec: CodecSpec = registry.find(CodecSpec, name).spec
+        path = own or by_codec.get(normalise(spec.name))
+        loaded = load_codec(name, path, device, registry)
+        label = spec.name if own is None else f"{spec.name}@{own.stem}"
+        found.append(Candidate(label, loaded, _settings(loaded, settings)))
+    labels = [candidate.label for candidate in found]
+    if len(set(labels)) < len(labels):
+        raise OptionsError("Two codecs would have the same label in the results.", "Name each once, or rename weights.")
+    return found
+
+
+def _every_codec(registry: Registry, device: str) -> list[Candidate]:
+    """All codecs that work without a user's weights; what does not load is a warning."""
+    found = []
+    for registered in registry.codecs():
+        if registered.spec.needs_weights and not registered.spec.default_weights:
+            continue
+        try:
+            found += candidates((registered.full_name,), (), device, registry)
+        except CodectkError as error:
+            warn(str(error))
+    return found
+
+
+def _parse(word: str) -> tuple[str, Path | None, str]:
+    match = _WORD.fullmatch(word)
+    if match is None:
+        raise OptionsError(f"'{word}' is not NAME[@WEIGHTS][:OPTION=VALUES].", "For example: jpeg:quality=30,60,90.")
+    weights = match["weights"]
+    return match["name"], Path(weights) if weights else None, match["settings"]
+
+
+def _settings(loaded: LoadedCodec, text: str) -> tuple[dict[str, Any], ...]:
+    """All combinations of the given values; the codec's own rate points for its rate option if that is not given."""
+    values: dict[str, list[Any]] = {}
+    for part in filter(None, text.split(":")):
+        name, _, listed = part.partition("=")
+        values[normalise(name)] = listed.split(",")
+    rate_option = loaded.spec.rate_option
+    if rate_option and rate_option not in values and loaded.codec.rate_points:
+        values[rate_option] = list(loaded.codec.rate_points)
+    combinations = tuple(dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values()))
+    for setting in combinations:
+        loaded.encode_options(setting)
+    return combinations
+
+
+def _codec_of(path: Path) -> str:
+    from codectk.checkpoint import read_about
+
+    return str(read_about(path)["codec"])

@@ -97,6 +97,13 @@ class TrainOptions(ModelOptions):
     save_checkpoint_name: str | None = option(
         None, help="Also write the weights here. The format is safetensors, whatever the ending."
     )
+    encoder_init: Literal["random", "klt"] = option(
+        "random", help="Start of each filter: random, or what explains most of the residual linearly."
+    )
+    encoder_std: FloatList = option((8.0,), min_length=1, unit="steps", help="Spread of latents that start from klt.")
+    decoder_init: Literal["random", "previous"] = option(
+        "random", help="Start of each merged decoder: random, or the previous one, widened."
+    )
     lam: FloatList = option((0.008,), min_length=1, help="Rate weight of the filter phase.")
     rpe: FloatList = option((0.3,), min_length=1, help="Exponent on the power of the residual in the rate term.")
     encoder_lr_scale: FloatList = option((0.3,), min_length=1, help="Learning-rate factor of the filter.")

@@ -6,6 +6,7 @@ for each channel i:
 """
 
 import math
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,14 @@ from codectk.train import Run
 from codectk_frappe import plugin
 from codectk_frappe.augment import crop_size, draw
 from codectk_frappe.codec import FrappeCodec
-from codectk_frappe.model import Encoders, ScaleEncoder, merged_decoder, single_decoder, state_arrays, to_grid
+from codectk_frappe.model import Decoder, Encoders, ScaleEncoder, merged_decoder, single_decoder, state_arrays, to_grid
 from codectk_frappe.optimizer import Adan, learning_rate
 from codectk_frappe.options import EncodeOptions, ScaleGroup, TrainOptions, at
+from codectk_frappe.start import klt_filter, widen
 
 DISTRIBUTION = "codectk-frappe"
+START_PICTURES = 64
+"""Crops from whose statistics a filter starts."""
 
 
 class FrappeTrainer:
@@ -99,9 +103,11 @@ class FrappeTrainer:
         filters = ScaleEncoder(self.model_options, options.ps[channel], 1)
         decoder = single_decoder(self.model_options, channel)
         group = ScaleGroup(options.ps[channel], channel, channel + 1)
+        previous = self._snapshot(channel).to(run.device).eval() if channel else None
+        if options.encoder_init == "klt":
+            klt_filter(filters, self._pairs(channel, previous), at(options.encoder_std, channel))
         single = _Single(filters, decoder, group, self)
         coder = run.setup(single)
-        previous = self._snapshot(channel).to(run.device).eval() if channel else None
         factors = {filters: at(options.encoder_lr_scale, channel), decoder: 1.0}
         optimizer = Adan([{"params": list(part.parameters()), "factor": factor} for part, factor in factors.items()])
         total = int(at(options.epochs_single, channel)) * self._steps_per_epoch
@@ -110,7 +116,7 @@ class FrappeTrainer:
             f"{channel}.filter", total, self._batches(channel, "filter"), single=single, optimizer=optimizer
         ):
             x = batch.to(run.device)
-            target = x - self._reconstruct(previous, x, channel) if previous is not None else x
+            target = self._residual(previous, x, channel)
             with run.autocast():
                 residual, latent = coder(x)
             error = (residual.float() - target).square().mean()
@@ -127,6 +133,8 @@ class FrappeTrainer:
         """Phase 2: a new decoder learns the picture from the rounded latents of all filters so far."""
         options, run, n = self.options, self.run, channel + 1
         module = merged_decoder(self.model_options, n)
+        if options.decoder_init == "previous" and channel:
+            widen(module, self._snapshot(channel))
         decoder = run.setup(module)
         optimizer = Adan([{"params": list(module.parameters()), "factor": 1.0}])
         total = int(at(options.epochs_merged, channel)) * self._steps_per_epoch
@@ -167,11 +175,20 @@ class FrappeTrainer:
         return value
 
     @torch.no_grad()
-    def _reconstruct(self, decoder: nn.Module, x: Tensor, n: int) -> Tensor:
-        """What the model of the first `n` channels makes of x, latents neither rounded nor noisy."""
+    def _residual(self, decoder: nn.Module | None, x: Tensor, n: int) -> Tensor:
+        """What the model of the first `n` channels leaves over of x, from latents neither rounded nor noisy."""
+        if decoder is None:
+            return x
         self.encoders.eval()
         grid = to_grid(self.encoders.latents(x, n), self.model_options.groups(n), self.model_options.pitch)
-        return decoder(grid)  # type: ignore[no-any-return]
+        return x - decoder(grid)  # type: ignore[no-any-return]
+
+    def _pairs(self, channel: int, previous: nn.Module | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Training crops as the encoder sees them, and what the model so far leaves over of each."""
+        load = self._batches(channel, "start")
+        for step in range(-(-START_PICTURES // self.options.batch_size)):
+            x = load(step).to(self.run.device)
+            yield self.encoders.encoder_input(x), self._residual(previous, x, channel)
 
     @property
     def _steps_per_epoch(self) -> int:
@@ -222,7 +239,7 @@ class FrappeTrainer:
     def _snapshot_path(self, n: int) -> Path:
         return self.run.folder / "snapshots" / f"decoder_{n:03d}.safetensors"
 
-    def _snapshot(self, n: int) -> nn.Module:
+    def _snapshot(self, n: int) -> Decoder:
         decoder = merged_decoder(self.model_options, n)
         decoder.load_state_dict(load_state(self._snapshot_path(n)))
         return decoder

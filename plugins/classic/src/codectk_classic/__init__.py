@@ -1,0 +1,4 @@
+"""Classical image codecs for codectk: JPEG, WebP, AVIF, JPEG 2000, PNG and JPEG-LS.
+
+Importing this package imports nothing else; codectk finds the codecs through `codectk_classic.plugin`.
+"""

@@ -1,0 +1,52 @@
+"""Small weights and pictures that the frappe tests share."""
+
+import numpy as np
+import pytest
+import torch
+
+from codectk.checkpoint import Checkpoint
+from codectk.compression import LoadedCodec, load_codec
+from codectk_frappe.model import Encoders, merged_decoder, state_arrays
+from codectk_frappe.options import ModelOptions
+
+
+def make_checkpoint(**changes: object) -> Checkpoint:
+    """Weights with random numbers: nothing is learned, but every part of the codec works on them."""
+    options = ModelOptions.parse({"ps": "8x2,4,2", "decoder_ps": 4, "decoder_dim": 8, "decoder_arch": "CC", **changes})
+    torch.manual_seed(0)
+    encoders = Encoders(options)
+    with torch.no_grad():
+        for name, parameter in encoders.named_parameters():
+            # Latents shall span many integers, and factors differ from one.
+            parameter.mul_(40 if name.endswith("0.weight") else 1.1 if "γ" in name else 1)
+    tensors = state_arrays(encoders, "encoders.")
+    for n in range(1, len(options.ps) + 1):
+        tensors |= state_arrays(merged_decoder(options, n), f"merged.{n}.decoder.")
+    return Checkpoint(
+        tensors=tensors,
+        codec="frappe",
+        distribution="codectk-frappe",
+        version="0.1.0",
+        bitstream_version=1,
+        config=options.changed(),
+    )
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Checkpoint:
+    return make_checkpoint()
+
+
+@pytest.fixture(scope="session")
+def loaded(checkpoint: Checkpoint) -> LoadedCodec:
+    return load_codec("frappe", checkpoint)
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    """A smooth picture with some noise, (40, 56, 3) uint8."""
+    rng = np.random.default_rng(7)
+    rows, columns = np.mgrid[0:40, 0:56]
+    waves = [np.sin(rows / (5 + c)) * np.cos(columns / (7 - c)) for c in range(3)]
+    x = 127 + 90 * np.stack(waves, axis=2) + rng.normal(0, 6, (40, 56, 3))
+    return np.clip(x, 0, 255).astype(np.uint8)

@@ -1,0 +1,233 @@
+"""Training: the schedule and losses of the method, exact resume, weights that work."""
+
+import csv
+import math
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from codectk import container
+from codectk.arrays import ArrayInfo
+from codectk.checkpoint import Checkpoint
+from codectk.compression import load_codec
+from codectk.errors import InputError, OptionsError, TrainingStopped
+from codectk.options import RunOptions
+from codectk.registry import get_registry
+from codectk.specs import TrainerSpec
+from codectk.train import Watcher, train
+from codectk_frappe.augment import crop_size, draw
+from codectk_frappe.optimizer import Adan, learning_rate
+from codectk_frappe.options import TrainOptions, at
+
+TINY = {
+    "ps": "8,4",
+    "decoder_dim": 6,
+    "decoder_arch": "C",
+    "epochs_single": 2,
+    "epochs_merged": 2,
+    "batch_size": 2,
+    "min_size": 16,
+    "max_size": 24,
+    "sc_max_lr": "1e-2",
+    "md_max_lr": "1e-2",
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for i in range(6):
+        smooth = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+        Image.fromarray(smooth).resize((60, 50), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+def run(
+    folder: Path, pictures: Path, resume: bool = False, watcher: Watcher | None = None, **changes: Any
+) -> Checkpoint:
+    options = TrainOptions.parse({**TINY, "data": str(pictures), **changes})
+    registered = get_registry().find(TrainerSpec, "frappe")
+    run_options = RunOptions(device="cpu", workers=0, log_every=1, save_every=1e9)
+    return train(registered, options, folder, run_options, resume, watcher)
+
+
+class StopAfter(Watcher):
+    """Sends a signal to this process after some steps."""
+
+    def __init__(self, steps: int, number: int) -> None:
+        self.left, self.number = steps, number
+
+    def step(self, done: int, values: dict[str, float]) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+
+
+def log(folder: Path) -> list[list[str]]:
+    with (folder / "log.csv").open() as stream:
+        return [[row[0], row[1], row[3], row[4]] for row in csv.reader(stream)]
+
+
+# Two channels of 2 + 2 epochs with 2 steps each are 16 steps: stops within phases, at their ends, and in the last.
+@pytest.mark.parametrize("steps", [1, 4, 6, 8, 11, 16])
+def test_stopped_and_resumed_equals_never_stopped(tmp_path: Path, pictures: Path, steps: int) -> None:
+    straight = run(tmp_path / "straight", pictures)
+    with pytest.raises(TrainingStopped, match="--resume"):
+        run(tmp_path / "stopped", pictures, watcher=StopAfter(steps, signal.SIGTERM if steps % 2 else signal.SIGINT))
+    assert not (tmp_path / "stopped" / "weights.safetensors").exists()
+    resumed = run(tmp_path / "stopped", pictures, resume=True)
+    assert resumed.digest == straight.digest
+    assert resumed.training["validation"] == straight.training["validation"]
+    assert log(tmp_path / "stopped") == log(tmp_path / "straight")
+
+
+def test_twice_stopped_also_equals_never_stopped(tmp_path: Path, pictures: Path) -> None:
+    straight = run(tmp_path / "straight", pictures)
+    folder = tmp_path / "stopped"
+    with pytest.raises(TrainingStopped):
+        run(folder, pictures, watcher=StopAfter(3, signal.SIGTERM))
+    with pytest.raises(TrainingStopped):
+        run(folder, pictures, resume=True, watcher=StopAfter(4, signal.SIGTERM))
+    assert run(folder, pictures, resume=True).digest == straight.digest
+
+
+def test_the_export_compresses_and_decodes_at_every_point(tmp_path: Path, pictures: Path) -> None:
+    run(tmp_path / "run", pictures, save_checkpoint_name=str(tmp_path / "named.pth"))
+    assert (tmp_path / "named.pth").read_bytes() == (tmp_path / "run" / "weights.safetensors").read_bytes()
+    loaded = load_codec("frappe", tmp_path / "named.pth")
+    assert loaded.codec.rate_points == (1, 2)
+    x = np.asarray(Image.open(pictures / "0.png"))
+    info = ArrayInfo("image/rgb8", x.shape)
+    for n in (1, 2):
+        data = loaded.compress(x, info, loaded.encode_options({"channels": n})).data
+        assert loaded.decompress(container.unpack(data)).shape == x.shape
+
+
+def test_training_learns(tmp_path: Path, pictures: Path) -> None:
+    """After training, files of the training pictures are nearer to them than a flat picture of their mean."""
+    weights = run(tmp_path / "run", pictures, epochs_single=30, epochs_merged=60, decoder_dim=16)
+    loaded = load_codec("frappe", weights)
+    gains = []
+    for path in sorted(pictures.iterdir()):
+        x = np.asarray(Image.open(path))
+        data = loaded.compress(x, ArrayInfo("image/rgb8", x.shape)).data
+        error = np.square(loaded.decompress(container.unpack(data)).astype(float) - x).mean()
+        gains.append(10 * math.log10(np.square(x - x.mean((0, 1))).mean() / error))
+    assert np.mean(gains) > 2.0, gains
+
+
+def test_filters_are_frozen_once_learned(tmp_path: Path, pictures: Path) -> None:
+    short = run(tmp_path / "one", pictures, ps="8")
+    both = run(tmp_path / "two", pictures)
+    for name in ("0.weight", "0.bias", "1.0._σ", "1.2.γ"):
+        assert np.array_equal(short.tensors[f"encoders.0.{name}"], both.tensors[f"encoders.0.{name}"])
+
+
+def test_another_seed_gives_other_weights(tmp_path: Path, pictures: Path) -> None:
+    options = TrainOptions.parse({**TINY, "data": str(pictures), "epochs_single": 1, "epochs_merged": 1})
+    registered = get_registry().find(TrainerSpec, "frappe")
+    digests = {
+        train(registered, options, tmp_path / str(seed), RunOptions(device="cpu", seed=seed)).digest for seed in (0, 1)
+    }
+    assert len(digests) == 2
+
+
+def test_a_broken_picture_is_named_skipped_and_counted(tmp_path: Path, pictures: Path) -> None:
+    (pictures / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
+    messages: list[str] = []
+
+    class Listen(Watcher):
+        def message(self, text: str) -> None:
+            messages.append(text)
+
+    run(tmp_path / "run", pictures, watcher=Listen())
+    assert any("broken.png" in m and "skipped" in m for m in messages)
+
+
+def test_too_few_pictures_are_refused_before_training(tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(InputError, match="batch"):
+        run(tmp_path / "run", pictures, batch_size=64)
+
+
+def test_pictures_smaller_than_the_crop_are_mirrored(pictures: Path) -> None:
+    from codectk.dataset import Files
+
+    dataset = Files(sorted(pictures.iterdir()), ("image/rgb8",))
+    options = TrainOptions.parse({**TINY, "min_size": 64, "max_size": 64, "max_aspect": 3.0, "max_scale": 1.0})
+    rng = np.random.default_rng(0)
+    crop = draw(dataset, 0, (64, 192), options, rng)
+    assert crop.shape == (3, 64, 192)
+    assert -1 <= crop.min() < crop.max() <= 1
+
+
+def test_crops_are_multiples_within_bounds() -> None:
+    options = TrainOptions.parse({**TINY, "min_size": 20, "max_size": 70, "min_aspect": 0.5, "max_aspect": 2.0})
+    rng = np.random.default_rng(0)
+    sizes = {side for _ in range(300) for side in crop_size(options, rng)}
+    assert sizes == {24, 32, 40, 48, 56, 64}
+
+
+def test_the_learning_rate_is_a_bump() -> None:
+    assert learning_rate(0, 100, 1e-8, 5e-4, 2) == 1e-8
+    assert learning_rate(50, 100, 1e-8, 5e-4, 2) == pytest.approx(5e-4)
+    assert learning_rate(100, 100, 1e-8, 5e-4, 2) == pytest.approx(1e-8)
+    mean = np.mean([learning_rate(s, 1000, 0.0, 1.0, 2) for s in range(1000)])
+    assert mean == pytest.approx(0.625, abs=1e-3)
+    assert min(learning_rate(s, 100, 0.0, 1.0, 3) for s in range(101)) >= 0
+
+
+def test_adan_follows_its_equations() -> None:
+    """Against the published equations, written out in float64 with numpy."""
+    rng = np.random.default_rng(5)
+    theta, gradients = rng.normal(size=4), rng.normal(size=(6, 4))
+    b1, b2, b3, eps, lr, wd = 0.98, 0.92, 0.99, 1e-8, 0.1, 0.02
+    parameter = torch.nn.Parameter(torch.tensor(theta, dtype=torch.float64))
+    optimizer = Adan([parameter], lr=lr, weight_decay=wd)
+    m = v = n = np.zeros(4)
+    previous = gradients[0]
+    for t, g in enumerate(gradients, start=1):
+        d = g - previous
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * d
+        n = b3 * n + (1 - b3) * (g + b2 * d) ** 2
+        denominator = np.sqrt(n) / math.sqrt(1 - b3**t) + eps
+        theta = theta - lr / (1 - b1**t) * m / denominator - lr * b2 / (1 - b2**t) * v / denominator
+        theta = theta / (1 + lr * wd)
+        previous = g
+        parameter.grad = torch.tensor(g)
+        optimizer.step()
+        assert np.allclose(parameter.detach().numpy(), theta, rtol=1e-10)
+
+
+def test_short_lists_go_on_with_their_last_value() -> None:
+    assert [at((1.0, 2.0), i) for i in range(4)] == [1.0, 2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"min_size": 30, "max_size": 31}, "no multiple of 8"),
+        ({"min_scale": 2.0, "max_scale": 1.0}, "min_scale"),
+        ({"sc_lr_pow": "1.5"}, "sc_lr_pow"),
+        ({"lam": ""}, "lam"),
+        ({"epochs_single": "two"}, "epochs_single"),
+    ],
+)
+def test_impossible_training_options_are_refused_with_the_reason(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(OptionsError, match=words):
+        TrainOptions.parse({**TINY, **changes})

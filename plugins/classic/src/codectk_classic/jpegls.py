@@ -46,10 +46,10 @@ class JpegLs(Codec):
         except (imagecodecs.JpeglsError, ValueError) as error:
             raise CodectkError(f"{_TITLE} cannot code this picture: {error}.", "Choose another codec.") from error
         encoded = Encoded({}, (data,))
-        error_limit = np.abs(self.decode(encoded, info, None).astype(np.int32) - x.astype(np.int32)).max()
-        if error_limit > options.near:
+        largest = np.abs(self.decode(encoded, info, None).astype(np.int32) - x.astype(np.int32)).max()
+        if largest > options.near:
             raise CodectkError(
-                f"CharLS {imagecodecs.jpegls_version()} missed the bound: {error_limit} instead of {options.near}.",
+                f"CharLS {imagecodecs.jpegls_version()} missed the bound: {largest} instead of {options.near}.",
                 "Set near to 0, or choose codec png, and report this to the makers of codectk-classic.",
             )
         return encoded

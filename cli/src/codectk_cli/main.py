@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+import warnings
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -67,6 +68,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     Exit codes: 0 done, 1 a mistake or a damaged file, 2 wrong usage, 128 + n stopped by signal n.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Pillow warns of pictures above 89 megapixels, which are ordinary here, and refuses those above twice that.
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
     try:
         code = _run(arguments)
     except BrokenPipeError:  # the reader, such as `head`, has gone

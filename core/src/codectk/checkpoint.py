@@ -23,7 +23,17 @@ from codectk.files import atomic_output, check_file, read_bytes
 
 KEY = "codectk"
 FORMAT = 1
-_FIELDS = ("format", "codec", "distribution", "version", "bitstream_version", "config", "training", "licence", "digest")
+_FIELDS = {
+    "format": int,
+    "codec": str,
+    "distribution": str,
+    "version": str,
+    "bitstream_version": int,
+    "config": dict,
+    "training": dict,
+    "licence": str,
+    "digest": str,
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class Checkpoint:
         """SHA-256 over codec, config and, in order of names, each tensor's name, type, shape and bytes."""
         sha = hashlib.sha256(canonical_json({"codec": self.codec, "config": self.config}).encode())
         for name in sorted(self.tensors):
-            tensor = np.ascontiguousarray(self.tensors[name])
+            tensor = _stored_form(self.tensors[name])
             sha.update(canonical_json([name, tensor.dtype.str, list(tensor.shape)]).encode())
             sha.update(tensor.tobytes())
         return sha.hexdigest()
@@ -65,15 +75,19 @@ class Checkpoint:
             WeightsError: a tensor holds NaN or infinity.
             OutputError: the file exists and `force` is false, or cannot be written.
         """
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         for name, tensor in self.tensors.items():
             if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
                 raise WeightsError(f"Tensor {name} holds NaN or infinity.", "Train again from an earlier checkpoint.")
         about = {**self.about(), "digest": self.digest}
-        whole = {name: np.ascontiguousarray(tensor) for name, tensor in self.tensors.items()}
+        whole = {name: _stored_form(tensor) for name, tensor in self.tensors.items()}
         with atomic_output(path, force) as temporary:
-            save_file(whole, temporary, metadata={KEY: canonical_json(about)})
+            try:
+                save_file(whole, temporary, metadata={KEY: canonical_json(about)})
+            except SafetensorError as error:  # so it reports a full disk
+                raise OSError(str(error)) from error
 
     def about(self) -> dict[str, Any]:
         """All but the tensors and the digest, ready for JSON."""
@@ -106,7 +120,11 @@ class Checkpoint:
             raise _damaged(path, str(error)) from None
         values = {name: about[name] for name in _FIELDS if name not in ("format", "digest")}
         checkpoint = cls(tensors=tensors, **values)
-        if checkpoint.digest != about["digest"]:
+        try:
+            fits = checkpoint.digest == about["digest"]
+        except ValueError:  # its description holds NaN or half a character, which canonical JSON does not
+            fits = False
+        if not fits:
             raise _damaged(path, "its tensors do not match its digest")
         return checkpoint
 
@@ -129,9 +147,14 @@ def read_about(path: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise WeightsError(f"{path} has an unknown weights format.", "Update codectk-core.")
-    if set(about) != set(_FIELDS) or not isinstance(about["config"], dict):
+    if set(about) != set(_FIELDS) or not all(isinstance(about[name], kind) for name, kind in _FIELDS.items()):
         raise _damaged(path, "its description is incomplete")
     return about
+
+
+def _stored_form(tensor: Array) -> Array:
+    """The tensor as a file holds it: little endian, in C order, of the same shape."""
+    return np.asarray(tensor, tensor.dtype.newbyteorder("<"), order="C")
 
 
 def _damaged(path: Path, reason: str) -> WeightsError:

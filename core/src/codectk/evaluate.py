@@ -154,10 +154,10 @@ def average(rows: Iterable[Row]) -> list[Point]:
     curve rest on the same files.
     """
     rows = list(rows)
-    failed = {(row.codec, row.file) for row in rows if row.error}
+    failed = {(row.codec, row.number, row.file) for row in rows if row.error}
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if (row.codec, row.file) not in failed:
+        if (row.codec, row.number, row.file) not in failed:
             groups.setdefault((row.codec, _slug(row.setting)), []).append(row)
     points = []
     for group in groups.values():

@@ -59,7 +59,7 @@ def read_image(path: Path, background: str | None = None, depth: int | None = No
     data = read_bytes(path)
     notes: list[str] = []
     with _plain_errors(path), Image.open(BytesIO(data)) as image:
-        _refuse_lossy_reading(path, image, data, depth)
+        _refuse_lossy_reading(path, image, data, depth, notes)
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":
             raise InputError(f"{path} holds {frames} pictures.", "Extract the one you mean first.")
@@ -117,7 +117,7 @@ def _plain_errors(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is damaged: {reason}.", "Copy or download it again.") from error
 
 
-def _refuse_lossy_reading(path: Path, image: Image.Image, data: bytes, depth: int | None) -> None:
+def _refuse_lossy_reading(path: Path, image: Image.Image, data: bytes, depth: int | None, notes: list[str]) -> None:
     """Pillow opens deep pictures as 8 bit without a word; say so instead."""
     raw_modes = " ".join(str(tile[3]) for tile in getattr(image, "tile", []))
     deep = not image.mode.startswith("I") and (
@@ -130,6 +130,8 @@ def _refuse_lossy_reading(path: Path, image: Image.Image, data: bytes, depth: in
         raise InputError(
             f"{path} has more than 8 bits per channel and colour or transparency.", "Reduce it with --depth 8."
         )
+    if deep:
+        notes.append("reduced to 8 bits")
 
 
 def _deep_jpeg2000(data: bytes, format_name: str | None) -> bool:

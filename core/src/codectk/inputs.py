@@ -33,8 +33,10 @@ def read_array(path: Path, background: str | None = None, depth: int | None = No
     except Exception as error:  # numpy raises ValueError, OSError, EOFError, SyntaxError, … on damaged headers
         raise InputError(f"{path} is not a numpy array file: {error}.", "Save it with numpy.save.") from None
     x = x.astype(x.dtype.newbyteorder("="))
-    if x.dtype.name not in _FIELD_KINDS or not 1 <= x.ndim <= 5:
-        raise InputError(f"{path} holds {x.dtype} of shape {x.shape}.", "Fields are float32 or float64, rank 1 to 5.")
+    if x.dtype.name not in _FIELD_KINDS or not 1 <= x.ndim <= 5 or x.size == 0:
+        raise InputError(
+            f"{path} holds {x.dtype} of shape {x.shape}.", "Fields are float32 or float64, rank 1 to 5, not empty."
+        )
     finite = x[np.isfinite(x)]
     value_range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     return Picture(x, ArrayInfo(_FIELD_KINDS[x.dtype.name], x.shape, value_range))

@@ -88,7 +88,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise OptionsError(f"{path} does not exist.", "Check the path of the configuration file.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: 2020-13-45, not UTF-8, …
         raise OptionsError(f"{path} cannot be read as YAML: {error}.", "Mend the file and try again.") from None
     if content is None:
         return {}

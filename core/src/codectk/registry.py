@@ -3,6 +3,7 @@
 import os
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -185,8 +186,11 @@ class Registry:
                 raise TypeError("the hook returned None instead of an iterable")
             specs = [spec for result in results for spec in result]
             for spec in specs:
+                name = getattr(spec, "name", None)
                 if not isinstance(spec, spec_type):
                     raise TypeError(f"the hook returned {type(spec).__name__}, not {spec_type.__name__}")
+                if not isinstance(name, str):
+                    raise TypeError(f"the hook returned a {spec_type.__name__} whose name is {name!r}")
             return specs
 
         specs = self._guard(distribution, "hook", f"{hook.name} failed", answers)
@@ -238,9 +242,11 @@ def _refuse_misspelt(module: ModuleType) -> None:
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
-    if point.dist is None:
-        return point.value.partition(".")[0].replace("_", "-"), "unknown"
-    return point.dist.name, point.dist.version
+    name = version = None
+    if point.dist is not None:
+        with suppress(Exception):  # a left-over .dist-info without METADATA has neither; some Pythons raise
+            name, version = point.dist.name, point.dist.version
+    return name or point.value.partition(".")[0].replace("_", "-"), version or "unknown"
 
 
 @cache

@@ -24,7 +24,10 @@ def save_state(path: Path, state: Any) -> None:
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps(_flatten(state, tensors))
     with atomic_output(path, force=True) as temporary:
-        save_file(tensors, temporary, metadata={KEY: text})
+        try:
+            save_file(tensors, temporary, metadata={KEY: text})
+        except SafetensorError as error:  # so it reports a full disk
+            raise OSError(str(error)) from error
 
 
 def load_state(path: Path) -> Any:

@@ -369,12 +369,14 @@ def train(
                 "run_options": run.options.changed(),
             }
             write_bytes(folder / DESCRIPTION, json.dumps(about, indent=2, sort_keys=True).encode())
+        run.message(f"training {registered.spec.name} on {run.device}, run folder {folder}")
         trainer: Trainer = trainer_class(options, run)
         trainer.train()
         checkpoint = trainer.export()
         if run.is_main:
             checkpoint.save(folder / WEIGHTS, force=True)
             (folder / STATE).unlink(missing_ok=True)
+        run.message(f"weights: {folder / WEIGHTS}")
     return checkpoint
 
 

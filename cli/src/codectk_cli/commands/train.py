@@ -85,17 +85,11 @@ def _train(ctx: click.Context, registered: Registered, model: type[Options]) -> 
     assert isinstance(run_options, RunOptions)
     if run_options.devices > 1 and "WORLD_SIZE" not in os.environ:
         _relaunch(run_options.devices, registered.spec.name, folder)
-    from codectk.device import pick_device
-    from codectk.train import WEIGHTS, train
+    from codectk.train import train
     from codectk_cli.watch import TerminalWatcher
 
-    device = pick_device(run_options.device)
     with TerminalWatcher() as watcher:
-        if os.environ.get("RANK", "0") == "0":
-            watcher.message(f"training {registered.spec.name} on {device}, run folder {folder}")
         train(registered, options, folder, run_options, run_folder is not None, watcher)
-        if os.environ.get("RANK", "0") == "0":
-            watcher.message(f"weights: {folder / WEIGHTS}")
 
 
 def _resumed(

@@ -1,0 +1,158 @@
+"""What is installed, shown without importing what is heavy."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run, mistakes, program
+
+
+def test_list_shows_all_four_kinds_with_distribution_and_version(codectk: Run) -> None:
+    done = codectk("list")
+    assert done.returncode == 0
+    for words in (("codec", "frappe", "codectk-frappe", "0.1.0"), ("codec", "jpeg", "codectk-classic")):
+        assert any(all(word in line for word in words) for line in done.stdout.splitlines()), words
+    for words in (("trainer", "frappe"), ("dataset", "photos", "codectk-core"), ("metric", "psnr")):
+        assert any(all(word in line for word in words) for line in done.stdout.splitlines()), words
+
+
+def test_list_of_one_kind_as_json(codectk: Run) -> None:
+    found = json.loads(codectk("list", "codecs", "--json").stdout)
+    assert {item["kind"] for item in found} == {"codec"}
+    names = {item["name"] for item in found}
+    assert {"frappe", "jpeg", "webp", "avif", "jpeg2000", "png", "jpegls"} <= names
+    assert all(item["distribution"] and item["version"] and item["summary"] for item in found)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list"],
+        ["--help"],
+        ["plugins"],
+        ["info", "frappe"],
+        ["info", "jpeg"],
+        ["train", "--help"],
+        ["train", "frappe", "--help"],
+        ["train", "frappe", "--ps", "8", "--dry-run"],
+        ["compress", "-c", "frappe", "--help"],
+        ["evaluate", "--help"],
+        ["demo", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_looking_around_never_imports_torch(words: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "from codectk_cli.main import _run\n"
+        f"code = _run({words!r})\n"
+        "heavy = {'torch', 'scipy', 'matplotlib', 'imagecodecs'} & set(sys.modules)\n"
+        "sys.exit(code if not heavy else f'imported {heavy}')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_info_describes_a_codec_with_its_options(codectk: Run) -> None:
+    out = codectk("info", "jpeg").stdout
+    assert "--quality" in out
+    assert "codectk-classic" in out
+
+
+def test_info_of_something_unknown_names_the_next_step(codectk: Run) -> None:
+    assert "codectk list" in mistakes(codectk("info", "nothing-like-it"))
+
+
+def test_info_of_a_file_needs_no_plugin(tmp_path: Path, codectk: Run, photo: Path) -> None:
+    assert codectk("compress", photo, "-c", "jpeg").returncode == 0
+    script = (
+        "import sys\n"
+        "import codectk.registry\n"
+        "codectk.registry.Registry.__init__ = None\n"
+        "from codectk_cli.main import _run\n"
+        f"sys.exit(_run(['info', r'{tmp_path / 'photo.ctk'}', '--json']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    about = json.loads(done.stdout)
+    assert about["codec"] == "jpeg"
+    assert about["array"] == "image/rgb8 43 x 61 x 3"
+    assert about["bytes"] == (tmp_path / "photo.ctk").stat().st_size
+    assert about["bpp"] == pytest.approx(8 * about["bytes"] / (43 * 61), abs=1e-3)
+
+
+def test_info_of_weights_shows_codec_and_digest(codectk: Run, weights: Path) -> None:
+    about = json.loads(codectk("info", weights, "--json").stdout)
+    assert about["codec"] == "frappe"
+    assert len(about["digest"]) == 64
+    assert about["config"]["ps"] == [8, 8, 4, 2]
+
+
+def test_plugins_says_loaded_and_exits_zero(codectk: Run) -> None:
+    done = codectk("plugins")
+    assert done.returncode == 0
+    assert "codectk-frappe" in done.stdout
+    assert "NOT LOADED" not in done.stdout
+
+
+def test_a_broken_plugin_is_one_line_and_the_rest_works(tmp_path: Path, codectk: Run) -> None:
+    info = tmp_path / "site" / "broken_thing-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-thing\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[codectk]\nbroken = broken_thing\n")
+    (tmp_path / "site" / "broken_thing.py").write_text("raise RuntimeError('I never load')\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = codectk("list", env=environment)
+    assert done.returncode == 0
+    assert "frappe" in done.stdout
+    assert done.stderr.count("broken-thing") == 1
+    assert "codectk plugins" in done.stderr
+    details = codectk("plugins", env=environment)
+    assert details.returncode == 1
+    assert "I never load" in details.stdout
+    assert "NOT LOADED" in details.stdout
+    strict = mistakes(codectk("--strict-plugins", "list", env=environment))
+    assert "broken-thing" in strict
+
+
+def test_doctor_finds_nothing_wrong_here(codectk: Run) -> None:
+    done = codectk("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "FAIL" not in done.stdout
+    assert "jpeg" in done.stdout
+
+
+def test_the_shell_completes_commands_and_codecs(tmp_path: Path) -> None:
+    def complete(words: str) -> str:
+        count = str(len(words.split()) if words.endswith(" ") else len(words.split()) - 1)
+        environment = {**os.environ, "_CODECTK_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": count}
+        done = subprocess.run([program()], env=environment, capture_output=True, text=True, check=False)
+        return done.stdout
+
+    assert "decompress" in complete("codectk dec")
+    assert "frappe" in complete("codectk train fr")
+    assert "jpeg2000" in complete("codectk compress -c jp")
+    assert "--decoder-dim" in complete("codectk train frappe --decoder-d")
+
+
+def test_an_unknown_command_is_wrong_usage(codectk: Run) -> None:
+    done = codectk("comprss")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback(codectk: Run) -> None:
+    done = codectk("--debug", "info", "nothing-like-it")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_python_dash_m_is_the_same_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "codectk_cli", "--version"], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "codectk, version 0.1.0"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from codectk.errors import PluginError, UnknownName
-from codectk.registry import Problem, Registry
+from codectk.registry import Registry
 from codectk.specs import CodecSpec, DatasetSpec, MetricSpec, TrainerSpec
 
 HEADER = """
@@ -169,7 +169,9 @@ def test_plugins_with_one_name_stay_reachable_by_their_full_names(clash):
 
 def test_a_name_clash_is_one_problem_and_spares_the_other_names(clash):
     assert [problem.stage for problem in clash.problems] == ["name"]
-    assert "left-plugin/same_name or right-plugin/same-name" in clash.problems[0].summary
+    assert clash.problems[0].distribution in ("left-plugin", "right-plugin")
+    for name in ("left-plugin/same_name", "right-plugin/same-name"):
+        assert name in clash.problems[0].summary
     for name in ("left_one", "right_one"):
         assert clash.find(CodecSpec, name).spec.name == name
 
@@ -252,7 +254,3 @@ def test_installed_plugins_are_found_in_a_fresh_process_however_many_are_broken(
     assert {"aaa-good/first", "zzz-good/second"} <= set(found["codecs"])
     assert not any(NEVER_LOADED in name for name in found["codecs"] + found["metrics"])
     assert "codectk-core/psnr" in found["metrics"]
-
-
-def test_problems_can_be_compared():
-    assert Problem("a", "hook", "s", "d") == Problem("a", "hook", "s", "d") != Problem("b", "hook", "s", "d")

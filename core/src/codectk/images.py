@@ -67,7 +67,7 @@ def read_image(path: Path, background: str | None = None, depth: int | None = No
             notes.append("kept the first picture of a multi-picture file")
         image.load()
         upright = ImageOps.exif_transpose(image)
-        plain = _to_srgb(_to_plain_mode(path, upright), image.info.get("icc_profile"), notes)
+        plain = _to_srgb(_to_plain_mode(path, upright, image.format), image.info.get("icc_profile"), notes)
         x = np.asarray(_flatten(plain, background, notes))
     x = np.ascontiguousarray(x[:, :, np.newaxis] if x.ndim == 2 else x)
     if x.dtype == np.uint16 and depth == 8:
@@ -144,9 +144,10 @@ def _deep_avif(data: bytes, format_name: str | None) -> bool:
     return format_name == "AVIF" and at >= 0 and bool((data[at + 6 : at + 7] or b"\0")[0] & 0x40)
 
 
-def _to_plain_mode(path: Path, image: Image.Image) -> Image.Image:
+def _to_plain_mode(path: Path, image: Image.Image, format_name: str | None) -> Image.Image:
     """The picture as L, I;16, RGB or RGBA."""
-    if image.mode.startswith("I;16"):
+    # Pillow opens portable graymaps of 16 bits as 32.
+    if image.mode.startswith("I;16") or (image.mode == "I" and format_name == "PPM"):
         return Image.fromarray(np.asarray(image).astype(np.uint16))
     if image.has_transparency_data:
         return image.convert("RGBA")

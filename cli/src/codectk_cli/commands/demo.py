@@ -1,11 +1,14 @@
 """`codectk demo`"""
 
+from __future__ import annotations
+
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +16,10 @@ from codectk.errors import OutputError, PluginError
 from codectk.registry import Registry
 from codectk.specs import TrainerSpec
 from codectk_cli.shared import console, load_registry, progress, table
+
+if TYPE_CHECKING:
+    from codectk.evaluate import Candidate, Row
+    from codectk.images import Picture
 
 PEERS = ("jpeg", "avif")
 
@@ -44,6 +51,7 @@ def command(out: Path, force: bool) -> int:
 
 def _train(registry: Registry, folder: Path) -> Path:
     from codectk.options import RunOptions
+    from codectk.specs import resolve
     from codectk.train import WEIGHTS, train
     from codectk_cli.bridge import gather
     from codectk_cli.watch import TerminalWatcher
@@ -51,8 +59,6 @@ def _train(registry: Registry, folder: Path) -> Path:
     if not any(r.spec.name == "frappe" for r in registry.trainers()):
         raise PluginError("The demo needs the frappe plugin.", "Run `pip install codectk-frappe`.")
     registered = registry.find(TrainerSpec, "frappe")
-    from codectk.specs import resolve
-
     options = gather(resolve(registered.spec.options), {}, registered.spec.recipes, "demo")
     click.echo("1. training a small frappe on photos that ship with scikit-image …")
     with TerminalWatcher() as watcher:
@@ -98,6 +104,7 @@ def _compare(
     size = packed.stat().st_size
     mine = Row("frappe", {}, photo.name, bytes=size, bpp=8 * size / picture.info.pixels, metrics=values)
     chosen = candidates(("frappe", *peers), (weights,), "auto", registry)
+    chosen = [c if c.label == "frappe" else _with_size(c, picture, size) for c in chosen]
     with progress("comparing", sum(len(c.settings) for c in chosen)) as advance:
         rows = evaluate(chosen, [photo], out, on_row=lambda row: advance(), registry=registry)
     points = average(rows)
@@ -111,7 +118,22 @@ def _compare(
     _say_plainly(mine, nearest, peers)
 
 
-def _show(rows: list[Any]) -> None:
+def _with_size(candidate: Candidate, picture: Picture, size: int) -> Candidate:
+    """The candidate with one more setting: the quality whose file comes nearest to `size` bytes, by bisection."""
+    option = str(candidate.loaded.spec.rate_option)
+    low, high = 1, 100
+    sizes: dict[int, int] = {}
+    while low <= high:
+        middle = (low + high) // 2
+        options = candidate.loaded.encode_options({option: middle})
+        sizes[middle] = len(candidate.loaded.compress(picture.x, picture.info, options).data)
+        low, high = (middle + 1, high) if sizes[middle] < size else (low, middle - 1)
+    best = min(sizes, key=lambda quality: abs(sizes[quality] - size))
+    known = [setting for setting in candidate.settings if setting != {option: best}]
+    return replace(candidate, settings=(*known, {option: best}))
+
+
+def _show(rows: list[Row]) -> None:
     numbers = ("bytes", "bpp", "PSNR dB", "SSIM")
     shown = table("codec", "setting", *numbers, right=numbers, title="3. the photo at about equal size")
     for row in rows:
@@ -121,7 +143,7 @@ def _show(rows: list[Any]) -> None:
     console().print(shown, markup=False)
 
 
-def _say_plainly(mine: Any, nearest: list[Any], peers: list[str]) -> None:
+def _say_plainly(mine: Row, nearest: list[Row], peers: list[str]) -> None:
     for row in nearest:
         difference = mine.metrics["psnr"] - row.metrics["psnr"]
         verdict = "better than" if difference > 0 else "worse than"

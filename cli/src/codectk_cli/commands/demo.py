@@ -129,8 +129,8 @@ def _with_size(candidate: Candidate, picture: Picture, size: int) -> Candidate:
         sizes[middle] = len(candidate.loaded.compress(picture.x, picture.info, options).data)
         low, high = (middle + 1, high) if sizes[middle] < size else (low, middle - 1)
     best = min(sizes, key=lambda quality: abs(sizes[quality] - size))
-    known = [setting for setting in candidate.settings if setting != {option: best}]
-    return replace(candidate, settings=(*known, {option: best}))
+    qualities = sorted({setting[option] for setting in candidate.settings} | {best})
+    return replace(candidate, settings=tuple({option: quality} for quality in qualities))
 
 
 def _show(rows: list[Row]) -> None:

@@ -21,6 +21,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import signal
 import time
 from collections import deque
@@ -50,6 +51,7 @@ from codectk.state import load_state, save_state
 STATE = "state.safetensors"
 DESCRIPTION = "run.json"
 WEIGHTS = "weights.safetensors"
+SCRATCH = "scratch"
 
 
 class Trainer(Protocol):
@@ -104,6 +106,7 @@ class Run:
 
     Attributes:
         device: torch device of this process.
+        scratch: folder for what a trainer keeps on disk until the run is finished; then it is deleted.
         rank, world_size: number of this process, and of all (set by torchrun).
         step: step of the current phase.
 
@@ -115,7 +118,7 @@ class Run:
     def __init__(
         self, folder: Path, options: RunOptions | None = None, resume: bool = False, watcher: Watcher | None = None
     ) -> None:
-        self.folder = folder
+        self.folder, self.scratch = folder, folder / SCRATCH
         self.options = options or RunOptions()
         self.watcher = watcher or Watcher()
         self.rank, self.world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -376,6 +379,7 @@ def train(
         if run.is_main:
             checkpoint.save(folder / WEIGHTS, force=True)
             (folder / STATE).unlink(missing_ok=True)
+            shutil.rmtree(run.scratch, ignore_errors=True)
         run.message(f"weights: {folder / WEIGHTS}")
     return checkpoint
 

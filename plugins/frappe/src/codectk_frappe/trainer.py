@@ -237,7 +237,7 @@ class FrappeTrainer:
         self.run.message(f"channel {n} of {len(self.options.ps)}: {psnr:.2f} dB at {bpp:.4f} bpp (whole files)")
 
     def _snapshot_path(self, n: int) -> Path:
-        return self.run.folder / "snapshots" / f"decoder_{n:03d}.safetensors"
+        return self.run.scratch / f"decoder_{n:03d}.safetensors"
 
     def _snapshot(self, n: int) -> Decoder:
         decoder = merged_decoder(self.model_options, n)

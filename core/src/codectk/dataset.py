@@ -16,6 +16,10 @@ from codectk.registry import Registry, get_registry
 from codectk.specs import DatasetSpec, resolve
 
 CACHE_BYTES = 1 << 29
+"""Arrays that a folder dataset keeps in memory."""
+
+CHECKED_AT_ONCE = 2000
+"""Training folders of more files are not read through before training begins."""
 
 
 @dataclass(frozen=True)
@@ -51,49 +55,72 @@ class Files:
     """Pictures or arrays from files, read on demand and kept in memory while they fit.
 
     Args:
-        paths: the files; those that cannot be read are left out when the dataset is made.
+        paths: the files.
         kinds: array kinds that the user of the samples takes; grey pictures become colour where only colour is taken.
-        on_skip: called with the reason for each file left out.
+        on_skip: called with the reason for each file that cannot be used, once.
+        check: read every file now and leave out those that cannot be used; otherwise the next usable file takes the
+            place of such a file when it is met.
+
+    Attributes:
+        skipped: reasons of all files found unusable so far.
 
     Raises:
         InputError: not one file can be used.
     """
 
     def __init__(
-        self, paths: Sequence[Path], kinds: tuple[str, ...], on_skip: Callable[[str], None] | None = None
+        self,
+        paths: Sequence[Path],
+        kinds: tuple[str, ...],
+        on_skip: Callable[[str], None] | None = None,
+        check: bool = True,
     ) -> None:
-        self.kinds = kinds
-        self._lock = Lock()  # samples are asked for by several loader threads
-        self._cache: OrderedDict[int, Sample] = OrderedDict()
-        self._cached_bytes = 0
-        self.paths: list[Path] = []
+        self.kinds, self.on_skip = kinds, on_skip
         self.skipped: list[str] = []
-        for path in paths:
-            try:
-                sample = self._read(path)
-            except CodectkError as error:
-                self.skipped.append(error.problem)
-                if on_skip:
-                    on_skip(error.problem)
-                continue
-            self.paths.append(path)
-            self._keep(len(self.paths) - 1, sample)
+        self._unusable: set[Path] = set()
+        self._lock = Lock()  # samples are asked for by several loader threads
+        self._cache: OrderedDict[Path, Sample] = OrderedDict()
+        self._cached_bytes = 0
+        self.paths = [path for path in paths if not check or self._try(path)]
         if not self.paths:
             reason = self.skipped[0] if self.skipped else "No file was given."
             raise InputError(f"None of {len(paths)} files can be used. {reason}", "Give a folder of readable pictures.")
 
     def __len__(self) -> int:
-        """Number of usable files."""
+        """Number of files."""
         return len(self.paths)
 
     def __getitem__(self, i: int) -> Sample:
-        """The array of file i."""
+        """The array of file i.
+
+        Raises:
+            InputError: neither this file nor any other can be used.
+        """
+        for offset in range(len(self.paths)):
+            sample = self._try(self.paths[(i + offset) % len(self.paths)])
+            if sample is not None:
+                return sample
+        raise InputError(f"No file can be used any more. {self.skipped[-1]}", "Check the folder.")
+
+    def _try(self, path: Path) -> Sample | None:
+        """The sample of a file, or None if it cannot be used, which is told once."""
         with self._lock:
-            if i in self._cache:
-                self._cache.move_to_end(i)
-                return self._cache[i]
-        sample = self._read(self.paths[i])
-        self._keep(i, sample)
+            if path in self._unusable:
+                return None
+            if path in self._cache:
+                self._cache.move_to_end(path)
+                return self._cache[path]
+        try:
+            sample = self._read(path)
+        except CodectkError as error:
+            with self._lock:
+                if path not in self._unusable:
+                    self._unusable.add(path)
+                    self.skipped.append(error.problem)
+                    if self.on_skip:
+                        self.on_skip(error.problem)
+            return None
+        self._keep(path, sample)
         return sample
 
     def _read(self, path: Path) -> Sample:
@@ -101,11 +128,11 @@ class Files:
         x, info = to_kind(picture.x, picture.info, self.kinds)
         return Sample(x, path.name, info)
 
-    def _keep(self, i: int, sample: Sample) -> None:
+    def _keep(self, path: Path, sample: Sample) -> None:
         with self._lock:
-            if i not in self._cache:
+            if path not in self._cache:
                 self._cached_bytes += sample.x.nbytes
-            self._cache[i] = sample
+            self._cache[path] = sample
             while self._cached_bytes > CACHE_BYTES:
                 _, old = self._cache.popitem(last=False)
                 self._cached_bytes -= old.x.nbytes
@@ -152,7 +179,8 @@ def find_data(
         paths, val_paths = hold_out(paths)
     else:
         val_paths = _paths(train, "val")
-    return _dataset(paths, kinds, on_skip), _dataset(val_paths, kinds, on_skip)
+    large = isinstance(paths, list) and len(paths) > CHECKED_AT_ONCE
+    return _dataset(paths, kinds, on_skip, not large), _dataset(val_paths, kinds, on_skip, True)
 
 
 def hold_out(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -170,8 +198,8 @@ def hold_out(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     return [p for p in paths if p not in held], [p for p in paths if p in held]
 
 
-def _dataset(found: Any, kinds: tuple[str, ...], on_skip: Callable[[str], None] | None) -> Dataset:
-    return Files(found, kinds, on_skip) if isinstance(found, list) else found
+def _dataset(found: Any, kinds: tuple[str, ...], on_skip: Callable[[str], None] | None, check: bool) -> Dataset:
+    return Files(found, kinds, on_skip, check) if isinstance(found, list) else found
 
 
 def _paths(name: str, split: str, registry: Registry | None = None) -> Any:

@@ -68,6 +68,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     Exit codes: 0 done, 1 a mistake or a damaged file, 2 wrong usage, 128 + n stopped by signal n.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Read by torch when it is loaded. Threads that wait actively for each other are many times slower than one thread
+    # as soon as another program wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Pillow warns of pictures above 89 megapixels, which are ordinary here, and refuses those above twice that.
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
     try:

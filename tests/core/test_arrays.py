@@ -6,7 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codectk import ArrayInfo
-from codectk.arrays import KINDS, carrier_info, crop, from_kind, kind_code, kind_from_code, pad, padded_info, tiles, to_kind
+from codectk.arrays import (
+    KINDS,
+    carrier_info,
+    crop,
+    from_kind,
+    kind_code,
+    kind_from_code,
+    pad,
+    padded_info,
+    tiles,
+    to_kind,
+)
 from codectk.errors import InputError
 
 PROPERTY = settings(deadline=None, max_examples=100)

@@ -92,7 +92,7 @@ def test_an_array_that_does_not_fit_its_info_is_refused(tiny, make_array):
 
 def test_a_kind_that_the_codec_does_not_take_is_refused(tiny, make_array):
     x, info = make_array("image/rgba8", (4, 5, 4))
-    with pytest.raises(InputError, match="rgba8.*--background"):
+    with pytest.raises(InputError, match=r"rgba8.*--background"):
         tiny.compress(x, info)
 
 
@@ -184,7 +184,7 @@ class Liar(Masked):
 def codectk_codecs():
     one = lambda name, target, **more: CodecSpec(
         name=name, summary="s", target=f"{__name__}:{target}", kinds=("image/rgb8",), **more)
-    return [one("masked", "Masked", needs_weights=True), one("liar", "Liar"), 
+    return [one("masked", "Masked", needs_weights=True), one("liar", "Liar"),
             CodecSpec(name="lost", summary="s", target="no_such_module:Codec", kinds=("image/rgb8",))]
 """
 

@@ -17,6 +17,7 @@ from codectk.errors import CodectkError, ContainerError
 PROPERTY = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 MEMORY_LIMIT = 3 << 20
 
+
 def varint(value):
     out = b""
     while value > 0x7F:
@@ -238,6 +239,11 @@ def test_any_header_body_gives_a_container_or_a_container_error(content, flags):
     except ContainerError:
         return
     assert file.header.info.nbytes <= MAX_ARRAY_BYTES
+
+
+def test_a_number_of_a_million_bytes_is_refused_at_its_ninth():
+    with pytest.raises(ContainerError, match="a number that is too long"):
+        unpack(sealed(body(bitstream=b"\xff" * 1_000_000)))
 
 
 def test_the_limit_of_the_array_can_be_raised():

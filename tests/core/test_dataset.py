@@ -59,6 +59,8 @@ def test_a_tenth_of_a_folder_is_held_out_the_same_way_every_time(folder):
     assert (len(train), len(val)) == (18, 2)
     assert sorted(train + val) == paths
     assert hold_out(paths[::-1])[1] == val[::-1]
+    # Only the names decide, so that a run resumed elsewhere does not train on what it is validated with.
+    assert [path.name for path in val] == ["03.png", "06.png"]
     assert [len(part) for part in hold_out(paths[:2])] == [1, 1]
     with pytest.raises(InputError, match="--val-data"):
         hold_out(paths[:1])

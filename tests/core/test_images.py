@@ -230,7 +230,9 @@ def swapped_profile():
         padded = data + bytes(-len(data) % 4)
         table += tag + struct.pack(">II", at + len(content), len(data))
         content += padded
-    head = struct.pack(">I4sI4s4s4s12s4s", at + len(content), b"lcms", 2 << 24, b"mntr", b"RGB ", b"XYZ ", bytes(12), b"acsp")
+    head = struct.pack(
+        ">I4sI4s4s4s12s4s", at + len(content), b"lcms", 2 << 24, b"mntr", b"RGB ", b"XYZ ", bytes(12), b"acsp"
+    )
     head += bytes(28) + fixed(0.9642, 1.0, 0.8249) + bytes(48)
     return head + struct.pack(">I", len(tags)) + table + content
 

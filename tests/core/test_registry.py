@@ -31,11 +31,15 @@ BROKEN = {
     "API version of the future": ("api", HEADER + "CODECTK_API = 2"),
     "API version as text": ("api", HEADER + "CODECTK_API = '1'"),
     "misspelt hook": ("register", HEADER + "@hookimpl\ndef codectk_codec():\n    return [codec('broken_codec')]"),
-    "wrong signature": ("register", HEADER + "@hookimpl\ndef codectk_codecs(path):\n    return [codec('broken_codec')]"),
+    "wrong signature": (
+        "register",
+        HEADER + "@hookimpl\ndef codectk_codecs(path):\n    return [codec('broken_codec')]",
+    ),
     "no decorator": ("register", HEADER + "def codectk_codecs():\n    return [codec('broken_codec')]"),
     "one hook of two without decorator": (
         "register",
-        HEADER + "@hookimpl\ndef codectk_codecs():\n    return [codec('broken_codec')]\ndef codectk_metrics():\n    return []",
+        HEADER
+        + "@hookimpl\ndef codectk_codecs():\n    return [codec('broken_codec')]\ndef codectk_metrics():\n    return []",
     ),
     "no hook": ("hook", HEADER),
     "hook raises": ("hook", HEADER + "@hookimpl\ndef codectk_codecs():\n    raise ValueError('two\\nlines')"),
@@ -52,7 +56,10 @@ BROKEN = {
         "hook",
         HEADER + "@hookimpl\ndef codectk_codecs():\n    yield codec('broken_codec')\n    raise ValueError",
     ),
-    "spec with an unknown field": ("hook", HEADER + "@hookimpl\ndef codectk_codecs():\n    return [CodecSpec(nome='x')]"),
+    "spec with an unknown field": (
+        "hook",
+        HEADER + "@hookimpl\ndef codectk_codecs():\n    return [CodecSpec(nome='x')]",
+    ),
     "spec whose name is a number": ("hook", HEADER + "@hookimpl\ndef codectk_codecs():\n    return [codec(5)]"),
 }
 

@@ -1,9 +1,12 @@
 """Training: the schedule and losses of the method, exact resume, weights that work."""
 
 import csv
+import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,13 @@ from codectk import container
 from codectk.arrays import ArrayInfo
 from codectk.checkpoint import Checkpoint
 from codectk.compression import load_codec
-from codectk.errors import InputError, OptionsError, TrainingStopped
+from codectk.errors import CodectkError, InputError, OptionsError, OutputError, TrainingDiverged, TrainingStopped
+from codectk.log import Watcher
 from codectk.options import RunOptions
 from codectk.registry import get_registry
+from codectk.runs import train
 from codectk.specs import TrainerSpec
-from codectk.state import load_state
-from codectk.train import Watcher, train
+from codectk.state import load_state, save_state
 from codectk_frappe.augment import crop_size, draw
 from codectk_frappe.model import ScaleEncoder, merged_decoder
 from codectk_frappe.optimizer import Adan, learning_rate
@@ -64,9 +68,10 @@ def pictures(tmp_path: Path) -> Path:
 def run(
     folder: Path, pictures: Path, resume: bool = False, watcher: Watcher | None = None, **changes: Any
 ) -> Checkpoint:
+    named = changes.pop("save_checkpoint_name", None)
     options = TrainOptions.parse({**TINY, "data": str(pictures), **changes})
     registered = get_registry().find(TrainerSpec, "frappe")
-    run_options = RunOptions(device="cpu", workers=0, log_every=1, save_every=1e9)
+    run_options = RunOptions(device="cpu", workers=0, log_every=1, save_every=1e9, save_checkpoint_name=named)
     return train(registered, options, folder, run_options, resume, watcher)
 
 
@@ -80,6 +85,16 @@ class StopAfter(Watcher):
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), self.number)
+
+
+class Listen(Watcher):
+    """Keeps all messages."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
 
 
 def log(folder: Path) -> list[list[str]]:
@@ -190,14 +205,143 @@ def test_another_seed_gives_other_weights(tmp_path: Path, pictures: Path) -> Non
 
 def test_a_broken_picture_is_named_skipped_and_counted(tmp_path: Path, pictures: Path) -> None:
     (pictures / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
-    messages: list[str] = []
+    listen = Listen()
+    run(tmp_path / "run", pictures, watcher=listen)
+    assert any("broken.png" in m and "skipped" in m for m in listen.messages)
 
-    class Listen(Watcher):
-        def message(self, text: str) -> None:
-            messages.append(text)
 
-    run(tmp_path / "run", pictures, watcher=Listen())
-    assert any("broken.png" in m and "skipped" in m for m in messages)
+def test_a_failed_start_leaves_no_folder_behind(tmp_path: Path, pictures: Path) -> None:
+    for changes in ({"batch_size": 64}, {"data": str(tmp_path / "typo")}, {"save_checkpoint_name": str(pictures)}):
+        with pytest.raises(CodectkError):
+            run(tmp_path / "run", pictures, **changes)
+        assert not (tmp_path / "run").exists()
+
+
+def test_an_existing_checkpoint_is_refused_before_training_not_after(tmp_path: Path, pictures: Path) -> None:
+    precious = tmp_path / "precious.pth"
+    precious.write_bytes(b"precious")
+    with pytest.raises(OutputError, match="exists already"):
+        run(tmp_path / "run", pictures, save_checkpoint_name=str(precious))
+    assert precious.read_bytes() == b"precious"
+
+
+def test_a_checkpoint_that_cannot_be_written_loses_nothing(tmp_path: Path, pictures: Path) -> None:
+    """The folder of the second copy disappears while the training runs."""
+
+    class Spoil(Watcher):
+        def step(self, done: int, values: dict[str, float]) -> None:
+            (tmp_path / "blocked").write_bytes(b"now a file")
+
+    with pytest.raises(OutputError):
+        run(tmp_path / "run", pictures, watcher=Spoil(), save_checkpoint_name=str(tmp_path / "blocked" / "x.pth"))
+    assert Checkpoint.open(tmp_path / "run" / "weights.safetensors").codec == "frappe"
+    assert (tmp_path / "run" / "state.safetensors").exists()
+
+
+def test_other_pictures_are_noticed_on_resume(tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(TrainingStopped):
+        run(tmp_path / "run", pictures, watcher=StopAfter(3, signal.SIGTERM))
+    Image.new("RGB", (60, 50)).save(pictures / "new.png")
+    with pytest.raises(InputError, match="not those that the run began with"):
+        run(tmp_path / "run", pictures, resume=True)
+
+
+def test_other_versions_are_told_on_resume(tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(TrainingStopped):
+        run(tmp_path / "run", pictures, watcher=StopAfter(3, signal.SIGTERM))
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    about["versions"]["torch"] = "1.0"
+    (tmp_path / "run" / "run.json").write_text(json.dumps(about))
+    listen = Listen()
+    run(tmp_path / "run", pictures, resume=True, watcher=listen)
+    assert any("torch 1.0 →" in message for message in listen.messages)
+
+
+@pytest.mark.parametrize("spoil", ["phase", "kept", "parts", "step", "log_bytes"])
+def test_a_state_that_does_not_fit_is_refused(tmp_path: Path, pictures: Path, spoil: str) -> None:
+    with pytest.raises(TrainingStopped):
+        run(tmp_path / "run", pictures, watcher=StopAfter(3, signal.SIGTERM))
+    path = tmp_path / "run" / "state.safetensors"
+    state = load_state(path)
+    if spoil == "phase":
+        del state["phase"]
+    elif spoil in ("kept", "parts"):
+        state[spoil] = {name: {"wrong": 1} for name in state[spoil]}
+    else:
+        state[spoil] = "many"
+    save_state(path, state)
+    with pytest.raises(InputError, match="state"):
+        run(tmp_path / "run", pictures, resume=True)
+
+
+def test_validation_points_stay_in_tensorboard_on_resume(tmp_path: Path, pictures: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def points(folder: Path) -> list[tuple[int, float]]:
+        events = EventAccumulator(str(folder))
+        events.Reload()
+        return [(event.step, event.value) for event in events.Scalars("val_psnr")]
+
+    run(tmp_path / "straight", pictures)
+    with pytest.raises(TrainingStopped):
+        run(tmp_path / "stopped", pictures, watcher=StopAfter(8, signal.SIGTERM))
+    run(tmp_path / "stopped", pictures, resume=True)
+    assert points(tmp_path / "stopped") == points(tmp_path / "straight")
+    assert len(points(tmp_path / "straight")) == 2
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_true_advice(tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(TrainingDiverged, match="Start a new run") as caught:
+        run(tmp_path / "run", pictures, sc_max_lr="1e30", epochs_single=20)
+    assert ("holds the last saved state" in str(caught.value)) == (tmp_path / "run" / "state.safetensors").exists()
+
+
+def test_two_processes_train_resume_and_write_once(tmp_path: Path, pictures: Path) -> None:
+    """Through torchrun on the CPU: the same weights whether stopped or not, and clean exits."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import os, signal, sys
+from pathlib import Path
+import torch
+from codectk.errors import TrainingStopped
+from codectk.log import Watcher
+from codectk.options import RunOptions
+from codectk.registry import get_registry
+from codectk.runs import train
+from codectk.specs import TrainerSpec
+from codectk_frappe.options import TrainOptions
+
+torch.set_num_threads(1)
+class Stop(Watcher):
+    left = int(sys.argv[2])
+    def step(self, done, values):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+options = TrainOptions.parse({ {**TINY, "data": str(pictures)}!r})
+run_options = RunOptions(device="cpu", workers=0)
+folder = Path(sys.argv[1])
+try:
+    train(get_registry().find(TrainerSpec, "frappe"), options, folder, run_options, folder.exists(), Stop())
+except TrainingStopped:
+    pass
+"""
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+
+    def launch(folder: str, stop: int) -> None:
+        words = [*torchrun, str(tmp_path / folder), str(stop)]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+    launch("straight", -1)
+    launch("stopped", 10)
+    assert not (tmp_path / "stopped" / "weights.safetensors").exists()
+    launch("stopped", -1)
+    digests = {Checkpoint.open(tmp_path / name / "weights.safetensors").digest for name in ("straight", "stopped")}
+    assert len(digests) == 1
 
 
 def test_too_few_pictures_are_refused_before_training(tmp_path: Path, pictures: Path) -> None:

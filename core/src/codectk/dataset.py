@@ -13,7 +13,7 @@ from codectk.arrays import Array, ArrayInfo, to_kind
 from codectk.errors import CodectkError, InputError
 from codectk.inputs import find_inputs, read_array
 from codectk.registry import Registry, get_registry
-from codectk.specs import DatasetSpec, resolve
+from codectk.specs import DatasetSpec, normalise, resolve
 
 CACHE_BYTES = 1 << 29
 """Arrays that a folder dataset keeps in memory."""
@@ -114,11 +114,12 @@ class Files:
             sample = self._read(path)
         except CodectkError as error:
             with self._lock:
-                if path not in self._unusable:
-                    self._unusable.add(path)
+                news = path not in self._unusable
+                self._unusable.add(path)
+                if news:
                     self.skipped.append(error.problem)
-                    if self.on_skip:
-                        self.on_skip(error.problem)
+            if news and self.on_skip:
+                self.on_skip(error.problem)
             return None
         self._keep(path, sample)
         return sample
@@ -162,7 +163,7 @@ def find_data(
     """Training and validation data as a user names them.
 
     Args:
-        train: a folder, or the name of a registered dataset.
+        train: the name of a registered dataset, or a folder; a folder of a dataset's name is meant by `./NAME`.
         val: the same, or None: the dataset's own `val` split, or about a tenth of the folder's files, chosen by a hash
             of their names, which are then not trained on.
         kinds: array kinds that the trainer takes.
@@ -172,13 +173,12 @@ def find_data(
         UnknownName: neither a folder nor a dataset has that name.
         InputError: nothing usable is there, or a folder of one file should be split.
     """
-    paths = _paths(train, "train")
-    if val is not None:
-        val_paths = _paths(val, "val")
-    elif Path(train).is_dir():
-        paths, val_paths = hold_out(paths)
+    registry = get_registry()
+    paths = _paths(train, "train", registry)
+    if val is not None or _is_dataset(train, registry):
+        val_paths = _paths(val or train, "val", registry)
     else:
-        val_paths = _paths(train, "val")
+        paths, val_paths = hold_out(paths)
     large = isinstance(paths, list) and len(paths) > CHECKED_AT_ONCE
     return _dataset(paths, kinds, on_skip, not large), _dataset(val_paths, kinds, on_skip, True)
 
@@ -198,16 +198,22 @@ def hold_out(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     return [p for p in paths if p not in held], [p for p in paths if p in held]
 
 
+def fingerprint(dataset: Dataset) -> str:
+    """A short digest of what a dataset holds: names and sizes of files, or the number of samples."""
+    files = [(path.name, path.stat().st_size) for path in dataset.paths] if isinstance(dataset, Files) else len(dataset)
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+
+
 def _dataset(found: Any, kinds: tuple[str, ...], on_skip: Callable[[str], None] | None, check: bool) -> Dataset:
     return Files(found, kinds, on_skip, check) if isinstance(found, list) else found
 
 
-def _paths(name: str, split: str, registry: Registry | None = None) -> Any:
+def _paths(name: str, split: str, registry: Registry) -> Any:
     """A list of files, or whatever dataset object a plugin's target returns."""
-    if Path(name).is_dir():
+    if not _is_dataset(name, registry) and (Path(name).exists() or "/" in name):
         return find_inputs(Path(name))
-    if Path(name).exists() or "/" in name:
-        raise InputError(
-            f"{name} is not a folder.", "Name a folder of pictures, or a dataset of `codectk list datasets`."
-        )
-    return resolve((registry or get_registry()).find(DatasetSpec, name).spec.target)(split)
+    return resolve(registry.find(DatasetSpec, name).spec.target)(split)
+
+
+def _is_dataset(name: str, registry: Registry) -> bool:
+    return any(normalise(name) in (normalise(r.spec.name), normalise(r.full_name)) for r in registry.datasets())

@@ -1,4 +1,4 @@
-"""The log of a training run."""
+"""What a training run tells: log files, and whoever watches."""
 
 import csv
 import os
@@ -6,6 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard.writer import SummaryWriter
+
+
+class Watcher:
+    """What is told about a run's progress; the command line shows it. Does nothing by itself."""
+
+    def phase(self, name: str, done: int, total: int) -> None:
+        """A phase of `total` steps begins, or continues at step `done`."""
+
+    def step(self, done: int, values: dict[str, float]) -> None:
+        """A step is done; `values` are the latest logged ones."""
+
+    def message(self, text: str) -> None:
+        """Something the user should read."""
 
 
 class TrainingLog:
@@ -25,12 +38,12 @@ class TrainingLog:
             return
         path = folder / "log.csv"
         if path.exists():
-            os.truncate(path, keep_bytes)
+            os.truncate(path, min(keep_bytes, path.stat().st_size))
         self.stream = path.open("a", newline="", encoding="utf-8")
         self.csv = csv.writer(self.stream)
         if self.stream.tell() == 0:
             self.csv.writerow(["phase", "step", "seconds", "name", "value"])
-        self.board = SummaryWriter(str(folder), purge_step=keep_steps or None)
+        self.board = SummaryWriter(str(folder), purge_step=keep_steps)
 
     def write(self, phase: str, step: int, total_steps: int, seconds: float, values: dict[str, float]) -> None:
         """Add a row per value; `total_steps` counts over all phases."""

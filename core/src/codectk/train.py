@@ -17,20 +17,20 @@ Batches come from `load(step)`, a pure function of the step that draws from `run
 same data as an uninterrupted one, whatever the number of loader threads.
 """
 
+import gc
 import hashlib
 import json
 import math
 import os
-import shutil
 import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any, Protocol, Self
 
@@ -40,18 +40,19 @@ import torch.distributed as dist
 
 from codectk.checkpoint import Checkpoint
 from codectk.device import pick_device
-from codectk.errors import InputError, OptionsError, OutputError, TrainingDiverged, TrainingStopped
-from codectk.files import read_bytes, write_bytes
-from codectk.log import TrainingLog
-from codectk.options import Options, RunOptions
-from codectk.registry import Registered
-from codectk.specs import resolve
+from codectk.errors import InputError, OptionsError, TrainingDiverged, TrainingStopped
+from codectk.log import TrainingLog, Watcher
+from codectk.options import RunOptions
 from codectk.state import load_state, save_state
 
 STATE = "state.safetensors"
-DESCRIPTION = "run.json"
-WEIGHTS = "weights.safetensors"
 SCRATCH = "scratch"
+
+_START: dict[str, Any] = {
+    **{"phase": None, "step": 0, "total_steps": 0, "finished": [], "kept": {}, "parts": {}},
+    **{"log_bytes": 0, "seconds": 0.0},
+}
+"""The state of a run that has not begun; a saved one has the same keys."""
 
 
 class Trainer(Protocol):
@@ -82,24 +83,11 @@ class Stateful(Protocol):
         ...
 
 
-class Watcher:
-    """What is told about a run's progress; the command line shows it. Does nothing by itself."""
-
-    def phase(self, name: str, done: int, total: int) -> None:
-        """A phase of `total` steps begins, or continues at step `done`."""
-
-    def step(self, done: int, values: dict[str, float]) -> None:
-        """A step is done; `values` are the latest logged ones."""
-
-    def message(self, text: str) -> None:
-        """Something the user should read."""
-
-
 class Run:
     """One training run. Use it as a context manager, so that Ctrl-C and SIGTERM are caught while it is open.
 
     Args:
-        folder: where log and state are kept; made if missing.
+        folder: where log and state are kept; made when there is something to write.
         options: device, seed and the like.
         resume: continue from the state in `folder`, if there is one.
         watcher: told about progress.
@@ -123,35 +111,42 @@ class Run:
         self.watcher = watcher or Watcher()
         self.rank, self.world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         self.device = self._join_processes()
-        self.phase, self.step, self._steps_before = "", 0, 0
+        self.phase, self.step, self._total, self._steps_before = "", 0, 0, 0
         self._stop_signal = 0
+        self._wrapped: list[Any] = []
         self._kept: dict[str, Stateful] = {}
         self._parts: dict[str, Stateful] = {}
         self._finished: list[str] = []
         self._values: dict[str, float] = {}
         self._handlers: dict[int, Any] = {}
-        self._saved_at = self._started_at = time.monotonic()
-        torch.manual_seed(self.options.seed)
-        folder.mkdir(parents=True, exist_ok=True)
+        self._log: TrainingLog | None = None
         # A run that was killed before its first save starts from the beginning.
-        saved = resume and (folder / STATE).exists()
-        self._resumed: dict[str, Any] = load_state(folder / STATE) if saved else {}
-        self._finished += self._resumed.get("finished", [])
-        self._log = TrainingLog(
-            folder, self._resumed.get("log_bytes", 0), self._resumed.get("total_steps", 0), self.is_main
-        )
+        self._resumed = _read_state(folder / STATE) if resume and (folder / STATE).exists() else dict(_START)
+        self._finished += self._resumed["finished"]
+        self._resumed_log = (self._resumed["log_bytes"], self._resumed["total_steps"])
+        self._saved_at = time.monotonic()
+        self._started_at = self._saved_at - self._resumed["seconds"]
+        self._seed("start", 0)
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._on_signal)
+        if current_thread() is main_thread():  # Python hears signals there alone
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+        cudnn = torch.backends.cudnn
+        self._arithmetic = (cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32)
+        cudnn.deterministic, cudnn.benchmark = True, False
+        cudnn.allow_tf32 = self.options.precision != "float32"
         return self
 
     def __exit__(self, *exception: object) -> None:
+        cudnn = torch.backends.cudnn
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = self._arithmetic
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
         if self.world_size > 1:
-            dist.destroy_process_group()
+            self._leave_processes()
 
     @property
     def is_main(self) -> bool:
@@ -166,7 +161,9 @@ class Run:
         module = module.to(self.device)
         if self.world_size == 1 or not any(p.requires_grad for p in module.parameters()):
             return module
-        return torch.nn.parallel.DistributedDataParallel(module)
+        wrapped = torch.nn.parallel.DistributedDataParallel(module)
+        self._wrapped.append(wrapped)
+        return wrapped
 
     def backward(self, loss: torch.Tensor) -> None:
         """Gradients of a scalar loss.
@@ -177,7 +174,8 @@ class Run:
         if not math.isfinite(float(loss.detach())):
             raise TrainingDiverged(
                 f"The loss is {float(loss.detach())} at step {self.step} of phase {self.phase}.",
-                f"Lower the learning rate; the last good state is in {self.folder}.",
+                "Start a new run with a lower learning rate"
+                + (f"; {self.folder / STATE} holds the last saved state." if (self.folder / STATE).exists() else "."),
             )
         loss.backward()  # type: ignore[no-untyped-call]
 
@@ -196,6 +194,11 @@ class Run:
             dist.all_reduce(mean)
             mean /= self.world_size
         return mean
+
+    def barrier(self) -> None:
+        """Wait until all processes are here, for example before they read what the main one wrote."""
+        if self.world_size > 1:
+            dist.barrier()
 
     def share(self, batch_size: int) -> range:
         """Which items of a batch this process takes.
@@ -219,9 +222,9 @@ class Run:
     def log(self, **values: float) -> None:
         """Write named values for the current step to `log.csv` and TensorBoard."""
         self._values |= values
-        self._log.write(
-            self.phase, self.step, self._steps_before + self.step, time.monotonic() - self._started_at, values
-        )
+        # What is logged after a phase's last step belongs to that step, not to the first of the next phase.
+        total_steps = self._steps_before + min(self.step, max(0, self._total - 1))
+        self._open_log().write(self.phase, self.step, total_steps, time.monotonic() - self._started_at, values)
 
     @property
     def wants_log(self) -> bool:
@@ -237,8 +240,8 @@ class Run:
         """Save these with every state until the run ends. On resume they take on their saved state now."""
         for name, part in parts.items():
             self._kept[name] = part
-            if name in self._resumed.get("kept", {}):
-                part.load_state_dict(self._resumed["kept"][name])
+            if name in self._resumed["kept"]:
+                self._restore(part, self._resumed["kept"][name])
 
     def finished(self, phase: str) -> bool:
         """Whether a phase, with all that follows its loop, was finished before."""
@@ -266,16 +269,19 @@ class Run:
         Raises:
             TrainingStopped: SIGINT or SIGTERM came; the state is saved.
         """
-        self.phase, self.step, self._parts, self._values = phase, 0, parts, {}
-        if self._resumed.get("phase") == phase:
+        self.phase, self.step, self._total, self._parts, self._values = phase, 0, total, parts, {}
+        if self._resumed["phase"] == phase:
             self._take_up(self._resumed, parts)
+        self._open_log()
         self.watcher.phase(phase, self.step, total)
         for batch in _ahead(load, range(self.step, total), self.options.workers):
             self._save_if_due()
+            self._seed(phase, self.step)
             yield self.step, batch
             self.step += 1
             self.watcher.step(self.step, self._values)
         self._save_if_due()
+        self._seed(phase, total)
 
     def save(self) -> None:
         """Write the state now."""
@@ -291,21 +297,34 @@ class Run:
                 "finished": self._finished,
                 "kept": {name: part.state_dict() for name, part in self._kept.items()},
                 "parts": {name: part.state_dict() for name, part in self._parts.items()},
-                "random": torch.get_rng_state(),
-                "cuda_random": list(torch.cuda.get_rng_state_all()) if self.device.type == "cuda" else [],
-                "log_bytes": self._log.flush(),
+                "log_bytes": self._open_log().flush(),
+                "seconds": time.monotonic() - self._started_at,
             },
         )
 
     def _take_up(self, state: dict[str, Any], parts: dict[str, Stateful]) -> None:
         for name, part in parts.items():
-            part.load_state_dict(state["parts"][name])
+            self._restore(part, state["parts"].get(name))
         self.step = state["step"]
         self._steps_before = state["total_steps"] - self.step
-        torch.set_rng_state(state["random"])
-        if self.device.type == "cuda" and state["cuda_random"]:
-            torch.cuda.set_rng_state_all(state["cuda_random"])
-        self._resumed = {}
+        self._resumed = dict(_START)
+
+    def _restore(self, part: Stateful, state: Any) -> None:
+        try:
+            part.load_state_dict(state)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{self.folder / STATE} does not fit this run: {reason}.", "Start a new run.") from error
+
+    def _seed(self, phase: str, step: int) -> None:
+        """Random numbers of networks depend on the step alone, so nothing of their past needs to be saved."""
+        torch.manual_seed(int(self.rng("torch", phase, step, self.rank).integers(1 << 63)))
+
+    def _open_log(self) -> TrainingLog:
+        if self._log is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._log = TrainingLog(self.folder, self._resumed_log[0], self._resumed_log[1], self.is_main)
+        return self._log
 
     def _save_if_due(self) -> None:
         stop = int(self.all_reduce(torch.tensor(float(self._stop_signal), device=self.device)).ceil())
@@ -324,6 +343,14 @@ class Run:
             raise KeyboardInterrupt
         self._stop_signal = number
 
+    def _leave_processes(self) -> None:
+        # A wrapped module that outlives the process group aborts the interpreter at its end: the group's threads still
+        # run when it is torn down. So the modules let go of the group first, whoever else holds on to them.
+        for wrapped in self._wrapped:
+            wrapped.reducer = wrapped.logger = wrapped.process_group = None
+        gc.collect()
+        dist.destroy_process_group()
+
     def _join_processes(self) -> torch.device:
         if self.world_size == 1:
             return pick_device(self.options.device)
@@ -335,73 +362,12 @@ class Run:
         return pick_device(name)
 
 
-def train(
-    registered: Registered,
-    options: Options,
-    folder: Path,
-    run_options: RunOptions | None = None,
-    resume: bool = False,
-    watcher: Watcher | None = None,
-) -> Checkpoint:
-    """Run a trainer from start to end, or from where it stopped, and write `weights.safetensors` into its folder.
-
-    Args:
-        registered: the trainer, from the registry.
-        options: an instance of its option model.
-        folder: the run folder; it must be new or empty, or hold a run to resume.
-        run_options: device, seed and the like.
-        resume: continue the run in `folder`.
-        watcher: told about progress.
-
-    Raises:
-        OutputError: the folder holds another run.
-        InputError: there is nothing to resume.
-        TrainingStopped: a signal came; the state is saved.
-        TrainingDiverged: the loss is no longer finite.
-    """
-    if not resume and folder.exists() and any(folder.iterdir()):
-        raise OutputError(f"{folder} is not empty.", f"Use --resume {folder} to go on with it, or another --out.")
-    trainer_class = resolve(registered.spec.target)
-    with Run(folder, run_options, resume, watcher) as run:
-        if run.is_main and not resume:
-            about = {
-                "trainer": registered.spec.name,
-                "distribution": registered.distribution,
-                "versions": {name: version(name) for name in ("codectk-core", registered.distribution, "torch")},
-                "options": options.changed(),
-                "run_options": run.options.changed(),
-            }
-            write_bytes(folder / DESCRIPTION, json.dumps(about, indent=2, sort_keys=True).encode())
-        run.message(f"training {registered.spec.name} on {run.device}, run folder {folder}")
-        trainer: Trainer = trainer_class(options, run)
-        trainer.train()
-        checkpoint = trainer.export()
-        if run.is_main:
-            checkpoint.save(folder / WEIGHTS, force=True)
-            (folder / STATE).unlink(missing_ok=True)
-            shutil.rmtree(run.scratch, ignore_errors=True)
-        run.message(f"weights: {folder / WEIGHTS}")
-    return checkpoint
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """What a run folder says about its run: trainer, versions, options.
-
-    Raises:
-        InputError: the folder holds no run, or a finished one.
-    """
-    if not (folder / DESCRIPTION).is_file():
-        raise InputError(f"{folder} holds no training run.", "Name the run folder that `codectk train` made.")
-    if (folder / WEIGHTS).exists():
-        raise InputError(f"The run in {folder} is finished.", f"Its weights are {folder / WEIGHTS}.")
-    try:
-        about: dict[str, Any] = json.loads(read_bytes(folder / DESCRIPTION))
-        if not isinstance(about["options"], dict) or not isinstance(about["run_options"], dict):
-            raise TypeError
-        str(about["trainer"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{folder / DESCRIPTION} is damaged.", "Start the run again.") from None
-    return about
+def _read_state(path: Path) -> dict[str, Any]:
+    state = load_state(path)
+    fits = isinstance(state, dict) and set(state) == set(_START)
+    if not fits or not all(isinstance(state[k], type(v)) for k, v in _START.items() if v is not None):
+        raise InputError(f"{path} is not a state of this version's training.", "Start a new run.")
+    return dict(state)
 
 
 def _ahead(load: Callable[[int], Any], steps: range, workers: int) -> Iterator[Any]:

@@ -19,7 +19,7 @@ from codectk.arrays import ArrayInfo
 from codectk.checkpoint import Checkpoint
 from codectk.compression import LoadedCodec
 from codectk.container import DIGEST_BYTES, unpack
-from codectk.dataset import find_data
+from codectk.dataset import find_data, fingerprint
 from codectk.errors import InputError
 from codectk.metric import PSNR
 from codectk.registry import Registered
@@ -63,7 +63,7 @@ class FrappeTrainer:
                 "Add pictures or lower --batch-size.",
             )
         self.encoders = Encoders(self.model_options).to(run.device)
-        self.history = History()
+        self.history = History(f"{fingerprint(self.train_data)} {fingerprint(self.val_data)}")
         run.keep(encoders=self.encoders, history=self.history)
 
     def train(self) -> None:
@@ -81,7 +81,7 @@ class FrappeTrainer:
         tensors = state_arrays(self.encoders, "encoders.")
         for n in range(1, len(self.options.ps) + 1):
             tensors |= state_arrays(self._snapshot(n), f"merged.{n}.decoder.")
-        checkpoint = Checkpoint(
+        return Checkpoint(
             tensors=tensors,
             codec="frappe",
             distribution=DISTRIBUTION,
@@ -91,11 +91,6 @@ class FrappeTrainer:
             training={"options": self.options.changed(), "seed": self.run.options.seed, **self.history.state_dict()},
             licence="that of the training data",
         )
-        name = self.options.save_checkpoint_name
-        if name and self.run.is_main:
-            checkpoint.save(Path(name), force=True)
-            self.run.message(f"wrote {name} in safetensors format (no pickle), whatever its ending says")
-        return checkpoint
 
     def _train_filter(self, channel: int) -> None:
         """Phase 1: one filter and a throw-away decoder learn what the model so far leaves over."""
@@ -120,8 +115,8 @@ class FrappeTrainer:
             with run.autocast():
                 residual, latent = coder(x)
             error = (residual.float() - target).square().mean()
-            power = target.square().mean()
-            rate = torch.log2(latent.float().std()) if weight > 0 else torch.zeros((), device=run.device)
+            power = run.all_reduce(target.square().mean())
+            rate = self._log2_std(latent.float()) if weight > 0 else torch.zeros((), device=run.device)
             loss = self._log10(error) + weight * power**exponent * rate
             rates = (options.min_lr, at(options.sc_max_lr, channel), int(at(options.sc_lr_pow, channel)))
             self._update(optimizer, loss, learning_rate(step, total, *rates))
@@ -157,7 +152,8 @@ class FrappeTrainer:
         self.encoders.eval()
         if run.is_main:
             save_state(self._snapshot_path(n), module.state_dict())
-        self._validate(n, module)
+            self._validate(n, module)
+        run.barrier()
 
     def _update(self, optimizer: Adan, loss: Tensor, rate: float) -> None:
         for group in optimizer.param_groups:
@@ -173,6 +169,17 @@ class FrappeTrainer:
         whole = self.run.all_reduce(error)
         value: Tensor = torch.log10(whole) + (error - error.detach()) / (whole * math.log(10))
         return value
+
+    def _log2_std(self, z: Tensor) -> Tensor:
+        """log2 of the standard deviation over all processes' values, with the gradient that it has."""
+        if self.run.world_size == 1:
+            return torch.log2(z.std())
+        count = z.numel() * self.run.world_size
+        first, second = z.mean(), z.square().mean()
+        mean = self.run.all_reduce(first)
+        variance = (self.run.all_reduce(second) - mean**2) * count / (count - 1)
+        slope = (second - 2 * mean * first) / (2 * math.log(2) * variance)
+        return variance.log2() / 2 + slope - slope.detach()
 
     @torch.no_grad()
     def _residual(self, decoder: nn.Module | None, x: Tensor, n: int) -> Tensor:
@@ -218,8 +225,6 @@ class FrappeTrainer:
 
     def _validate(self, n: int, decoder: nn.Module) -> None:
         """Real files of the validation pictures: their mean size and PSNR."""
-        if not self.run.is_main:
-            return
         tensors = state_arrays(self.encoders, "encoders.") | state_arrays(decoder, f"merged.{n}.decoder.")
         codec = FrappeCodec(self.model_options, tensors, str(self.run.device))
         spec = plugin.codectk_codecs()[0]
@@ -246,17 +251,24 @@ class FrappeTrainer:
 
 
 class History:
-    """Validation results, one point per channel."""
+    """Validation results, one point per channel, and the data that they rest on."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: str) -> None:
+        self.data = data
         self.points: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
         """For the saved state and the checkpoint."""
-        return {"validation": self.points}
+        return {"validation": self.points, "data": self.data}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take on a saved state."""
+        """Take on a saved state.
+
+        Raises:
+            InputError: it was reached on other data.
+        """
+        if state["data"] != self.data:
+            raise InputError("The pictures are not those that the run began with.", "Put them back, or start anew.")
         self.points = list(state["validation"])
 
 
@@ -270,7 +282,9 @@ class _Single(nn.Module):
         self._group, self._pitch = group, trainer.model_options.pitch
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        latent = self.filters(self._input(x))
+        # Latents in low precision would round to other integers than the encoder's.
+        with torch.autocast(x.device.type, enabled=False):
+            latent = self.filters(self._input(x))
         return self.decoder(to_grid([latent], [self._group], self._pitch)), latent
 
 

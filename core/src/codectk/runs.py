@@ -1,0 +1,126 @@
+"""Run folders: start a training, resume it, and store its weights.
+
+run.json              trainer, versions, and every option that differs from its default
+log.csv, events.…     what was logged
+state.safetensors     all that is needed to go on, with `scratch/`; gone when the run is finished
+weights.safetensors   the result
+"""
+
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from codectk.checkpoint import Checkpoint
+from codectk.errors import InputError, OutputError
+from codectk.files import read_bytes, refuse_existing, write_bytes
+from codectk.log import Watcher
+from codectk.options import Options, RunOptions
+from codectk.registry import Registered
+from codectk.specs import resolve
+from codectk.train import STATE, Run, Trainer
+
+DESCRIPTION = "run.json"
+WEIGHTS = "weights.safetensors"
+
+
+def train(
+    registered: Registered,
+    options: Options,
+    folder: Path,
+    run_options: RunOptions | None = None,
+    resume: bool = False,
+    watcher: Watcher | None = None,
+) -> Checkpoint | None:
+    """Run a trainer from start to end, or from where it stopped, and write `weights.safetensors` into its folder.
+
+    Args:
+        registered: the trainer, from the registry.
+        options: an instance of its option model.
+        folder: the run folder; it must be new or empty, or hold a run to resume.
+        run_options: device, seed and the like.
+        resume: continue the run in `folder`.
+        watcher: told about progress.
+
+    Returns:
+        The weights; None on all but the main process.
+
+    Raises:
+        OutputError: the folder holds another run, or `save_checkpoint_name` cannot be written.
+        InputError: the saved state is damaged.
+        TrainingStopped: a signal came; the state is saved.
+        TrainingDiverged: the loss is no longer finite.
+    """
+    if not resume and folder.exists() and any(folder.iterdir()):
+        raise OutputError(f"{folder} is not empty.", f"Use --resume {folder} to go on with it, or another --out.")
+    with Run(folder, run_options, resume, watcher) as run:
+        named = run.options.save_checkpoint_name
+        if named and run.is_main:
+            refuse_existing(Path(named), force=False)
+        trainer: Trainer = resolve(registered.spec.target)(options, run)
+        if resume:
+            _warn_of_versions(registered, run)
+        elif run.is_main:
+            _describe(registered, options, run)
+        run.message(f"training {registered.spec.name} on {run.device}, run folder {folder}")
+        trainer.train()
+        run.save()
+        checkpoint = _store(trainer, run, named) if run.is_main else None
+        run.barrier()
+    return checkpoint
+
+
+def _describe(registered: Registered, options: Options, run: Run) -> None:
+    about = {
+        "trainer": registered.spec.name,
+        "distribution": registered.distribution,
+        "versions": _versions(registered),
+        "options": options.changed(),
+        "run_options": run.options.changed(),
+    }
+    write_bytes(run.folder / DESCRIPTION, json.dumps(about, indent=2, sort_keys=True).encode())
+
+
+def _versions(registered: Registered) -> dict[str, str]:
+    return {name: version(name) for name in ("codectk-core", registered.distribution, "torch")}
+
+
+def _warn_of_versions(registered: Registered, run: Run) -> None:
+    before, now = read_description(run.folder)["versions"], _versions(registered)
+    changed = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
+    if changed:
+        run.message(f"the numbers may differ from an uninterrupted run: {', '.join(changed)}")
+
+
+def _store(trainer: Trainer, run: Run, named: str | None) -> Checkpoint:
+    """Write the weights, then what was asked for besides, and only then let go of the state."""
+    checkpoint = trainer.export()
+    checkpoint.save(run.folder / WEIGHTS, force=True)
+    run.message(f"weights: {run.folder / WEIGHTS}")
+    if named:
+        checkpoint.save(Path(named))
+        run.message(f"wrote {named} in safetensors format (no pickle), whatever its ending says")
+    (run.folder / STATE).unlink(missing_ok=True)
+    shutil.rmtree(run.scratch, ignore_errors=True)
+    return checkpoint
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What a run folder says about its run: trainer, versions, options.
+
+    Raises:
+        InputError: the folder holds no run, or a finished one.
+    """
+    if not (folder / DESCRIPTION).is_file():
+        raise InputError(f"{folder} holds no training run.", "Name the run folder that `codectk train` made.")
+    if (folder / WEIGHTS).exists():
+        raise InputError(f"The run in {folder} is finished.", f"Its weights are {folder / WEIGHTS}.")
+    try:
+        about: dict[str, Any] = json.loads(read_bytes(folder / DESCRIPTION))
+        kinds = {"options": dict, "run_options": dict, "versions": dict, "trainer": str}
+        if not all(isinstance(about[key], kind) for key, kind in kinds.items()):
+            raise TypeError
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{folder / DESCRIPTION} is damaged.", "Start the run again.") from None
+    return about

@@ -153,6 +153,18 @@ def test_weights_that_are_not_finite_are_not_saved(checkpoint, tmp_path, value, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8"])
+def test_weights_that_are_not_finite_are_not_opened_though_their_digest_fits(checkpoint, tmp_path, value, dtype):
+    path = tmp_path / "weights.safetensors"
+    tensors = {"fine": np.zeros(2, "f4"), "g_s.bias": np.array([0, value], dtype)}
+    save_file(tensors, path, metadata={"codectk": canonical_json(description(replace(checkpoint, tensors=tensors)))})
+    with pytest.raises(
+        WeightsError, match=r"weights\.safetensors is damaged: tensor 'g_s\.bias' holds NaN or infinity"
+    ):
+        Checkpoint.open(path)
+
+
 @pytest.mark.parametrize(
     "metadata",
     [None, {}, {"other": "{}"}, {"codectk": ""}, {"codectk": "{"}, {"codectk": "[" * 50_000}, {"codectk": "[1]"}],

@@ -53,7 +53,7 @@ def shape_of(*lengths):
     return bytes([len(lengths)]) + b"".join(map(varint, lengths))
 
 
-names = st.text(min_size=1, max_size=16)
+names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", fullmatch=True)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
@@ -187,6 +187,14 @@ HOSTILE = {
     "codec not UTF-8": sealed(body(codec=text(b"t\xc3ny"))),
     "codec with half a surrogate pair": sealed(body(codec=text(b"\xed\xa0\x80"))),
     "codec above its limit": sealed(body(codec=text(b"x" * 65))),
+    "codec without a name": sealed(body(codec=b"\0")),
+    "codec with a newline at its end": sealed(body(codec=text(b"tiny\n"))),
+    "codec with an escape sequence": sealed(body(codec=text(b"\x1b[2Jtiny"))),
+    "codec with letters that look alike": sealed(body(codec=text("tìny".encode()))),
+    "codec that is a path": sealed(body(codec=text(b"../tiny"))),
+    "distribution that is an option": sealed(body(distribution=text(b"--pre"))),
+    "distribution that is a sentence": sealed(body(distribution=text(b"`pip install evil`"))),
+    "distribution that is an address": sealed(body(distribution=text(b"http://example.org/x.whl"))),
     "distribution not UTF-8": sealed(body(distribution=text(b"\xff"))),
     "kind of the future": sealed(body(kind=b"\xc8")),
     "flag of the future": sealed(body(), flags=4),
@@ -244,6 +252,22 @@ def test_any_header_body_gives_a_container_or_a_container_error(content, flags):
 def test_a_number_of_a_million_bytes_is_refused_at_its_ninth():
     with pytest.raises(ContainerError, match="a number that is too long"):
         unpack(sealed(body(bitstream=b"\xff" * 1_000_000)))
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a b", "tiny\n", "\x1b[0m", "-x", ".x", "a/b", "é"])
+def test_names_that_readers_refuse_are_not_packed(name):
+    header = Header("tiny", "codectk-tiny", 1, ArrayInfo("image/gray8", (1, 1, 1)))
+    for wrong in (replace(header, codec=name), replace(header, distribution=name)):
+        with pytest.raises(ValueError, match="1 to 64"):
+            pack(wrong, ())
+
+
+def test_names_of_every_usual_form_are_packed_and_read():
+    longest = "x" * 64
+    pairs = [(longest, longest), ("a.b_c", "My.Fork_2-x"), ("_x", "9z"), (longest, f"codectk-{longest}")]
+    for codec, distribution in pairs:
+        header = Header(codec, distribution, 1, ArrayInfo("image/gray8", (1, 1, 1)))
+        assert unpack(pack(header, ())).header == header
 
 
 def test_the_limit_of_the_array_can_be_raised():

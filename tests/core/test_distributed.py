@@ -12,47 +12,68 @@ SCRIPT = """
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 import numpy as np
 import torch
+import codectk.train
 from codectk.errors import OptionsError, TrainingStopped
 from codectk.options import RunOptions
+from codectk.state import save_state
 from codectk.train import Run
 
-folder, stop_at = Path(sys.argv[1]), int(sys.argv[2])
-torch.set_num_threads(1)
-options = RunOptions(device="cpu", log_every=1, workers=1)
 
-with Run(folder, options, resume=(folder / "state.safetensors").exists()) as run:
+def slow_save(path, state):
+    time.sleep(1)
+    save_state(path, state)
+
+
+def divides(run, batch_size):
+    try:
+        run.share(batch_size)
+    except OptionsError:
+        return False
+    return True
+
+
+def learn(run, stop_at):
     module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
     network = run.setup(module)
     optimizer = torch.optim.SGD(module.parameters(), 0.1, momentum=0.9)
-    try:
-        run.share(7)
-        divides = True
-    except OptionsError:
-        divides = False
-    assert divides == (run.world_size == 1)
 
     def load(step):
         batch = run.rng(step).normal(size=(8, 3)).astype("f4")
         return torch.from_numpy(batch[list(run.share(8))])
 
+    for step, x in run.steps("all", 6, load, module=module, optimizer=optimizer):
+        loss = (network(x) - x.sum(dim=1, keepdim=True)).square().mean()
+        optimizer.zero_grad()
+        run.backward(loss)
+        optimizer.step()
+        run.log(loss=float(run.all_reduce(loss)))
+        # Only the last process is asked to stop; all of them must, at the same step.
+        if step == stop_at and run.rank == run.world_size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+    return {name.replace(".", "_"): tensor.numpy() for name, tensor in module.state_dict().items()}
+
+
+def main(folder, stop_at):
+    torch.set_num_threads(1)
+    codectk.train.save_state = slow_save
+    options = RunOptions(device="cpu", log_every=1, workers=1)
+    state = folder / "state.safetensors"
     try:
-        for step, x in run.steps("all", 6, load, module=module, optimizer=optimizer):
-            loss = (network(x) - x.sum(dim=1, keepdim=True)).square().mean()
-            optimizer.zero_grad()
-            run.backward(loss)
-            optimizer.step()
-            run.log(loss=float(run.all_reduce(loss)))
-            # Only the last process is asked to stop; all of them must, at the same step.
-            if step == stop_at and run.rank == run.world_size - 1:
-                os.kill(os.getpid(), signal.SIGTERM)
+        with Run(folder, options, resume=state.exists()) as run:
+            assert divides(run, 8)
+            assert divides(run, 7) == (run.world_size == 1)
+            np.savez(folder / f"rank{run.rank}.npz", **learn(run, stop_at))
     except TrainingStopped:
+        # The launcher kills all processes as soon as one ends with an error, so none may end before the state is saved.
+        assert state.exists(), "a process left while another one was saving"
         Path(folder, f"stopped-{run.rank}-{run.step}").touch()
-    else:
-        arrays = {name.replace(".", "_"): tensor.numpy() for name, tensor in module.state_dict().items()}
-        np.savez(folder / f"rank{run.rank}.npz", **arrays)
+
+
+main(Path(sys.argv[1]), int(sys.argv[2]))
 """
 
 

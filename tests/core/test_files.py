@@ -1,8 +1,10 @@
 """Output files appear whole or not at all, and every failure names the file."""
 
+import errno
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +78,94 @@ def test_an_existing_file_is_replaced_with_force(tmp_path):
 def test_a_folder_is_never_replaced(tmp_path, force):
     with pytest.raises(OutputError, match="is a folder"):
         write_bytes(tmp_path, b"new", force)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_no_regular_file_is_never_replaced(tmp_path, force):
+    pipe, link, loop = tmp_path / "pipe.bin", tmp_path / "link.bin", tmp_path / "loop.bin"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    loop.symlink_to(loop)
+    for path in (pipe, link, loop):
+        with pytest.raises(OutputError, match=rf"{path.name} is not a regular file"):
+            write_bytes(path, b"new", force)
+    with pytest.raises(OutputError, match="/dev/null is not a regular file"):
+        refuse_existing(Path("/dev/null"), force)
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    assert link.is_symlink()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_force_replaces_what_a_link_leads_to_and_keeps_the_link(tmp_path):
+    (tmp_path / "far").mkdir()
+    target, link = tmp_path / "far" / "target.bin", tmp_path / "link.bin"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    with pytest.raises(OutputError, match=r"link\.bin exists already"):
+        write_bytes(link, b"new")
+    assert target.read_bytes() == b"old"
+    write_bytes(link, b"new", force=True)
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_link_to_nothing_counts_as_existing(tmp_path):
+    link, target = tmp_path / "link.bin", tmp_path / "target.bin"
+    link.symlink_to(target)
+    with pytest.raises(OutputError, match=r"link\.bin exists already"):
+        write_bytes(link, b"new")
+    assert not target.exists()
+    write_bytes(link, b"new", force=True)
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+
+
+def no_hard_links(*_):
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_file_that_appears_meanwhile_is_kept_without_force(tmp_path, monkeypatch, hard_links):
+    if not hard_links:
+        monkeypatch.setattr(os, "link", no_hard_links)
+    path = tmp_path / "file.bin"
+
+    def meanwhile(force):
+        with atomic_output(path, force) as temporary:
+            temporary.write_bytes(b"new")
+            path.write_bytes(b"of another")
+
+    with pytest.raises(OutputError, match=r"file\.bin exists already"):
+        meanwhile(force=False)
+    assert path.read_bytes() == b"of another"
+    meanwhile(force=True)
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_system_without_hard_links_serves_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", no_hard_links)
+    write_bytes(tmp_path / "file.bin", b"new")
+    assert (tmp_path / "file.bin").read_bytes() == b"new"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".png", "é" * 125 + ".png", "a." + "x" * 253, "." + "x" * 254])
+def test_every_name_that_the_file_system_takes_is_written(tmp_path, name):
+    path = tmp_path / name
+    with atomic_output(path) as temporary:
+        temporary.write_bytes(b"content")
+        if name.endswith(".png"):
+            assert temporary.suffix == ".png"
+    assert path.read_bytes() == b"content"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_is_too_long_is_an_output_error(tmp_path):
+    for attempt in (lambda path: write_bytes(path, b"x"), lambda path: refuse_existing(path, force=False)):
+        with pytest.raises(OutputError, match="File name too long"):
+            attempt(tmp_path / ("x" * 300))
 
 
 def test_a_parent_that_is_a_file_is_an_output_error(tmp_path):

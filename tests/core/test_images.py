@@ -4,6 +4,7 @@ import struct
 import zlib
 from io import BytesIO
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -179,6 +180,53 @@ def test_a_deep_portable_pixmap_is_refused(tmp_path):
         read_image(path)
 
 
+@pytest.mark.parametrize("depth", [None, 8])
+@pytest.mark.parametrize(("channels", "colour_type"), [(1, 0), (3, 2)], ids=["grey", "colour"])
+def test_a_transparent_value_of_sixteen_bits_is_refused(path, channels, colour_type, depth):
+    x = np.random.default_rng(0).integers(0, 65536, (5, 7, channels)).astype(np.uint16)
+    transparent = chunk(b"tRNS", x[2, 3].astype(">u2").tobytes())
+    write_png(path, x, colour_type, transparent)
+    with pytest.raises(InputError, match=r"picture\.png .*transparent"):
+        read_image(path, depth=depth)
+
+
+def j2k(path, x, dtype=np.uint16):
+    path.write_bytes(imagecodecs.jpeg2k_encode(x.astype(dtype), codecformat=path.suffix[1:], reversible=True, level=0))
+
+
+@pytest.mark.parametrize("suffix", [".j2k", ".jp2"])
+@pytest.mark.parametrize("depth", [None, 8])
+def test_deep_colour_in_jpeg_2000_is_refused(tmp_path, suffix, depth):
+    path = tmp_path / f"deep{suffix}"
+    j2k(path, np.full((40, 56, 3), 65535))
+    with pytest.raises(InputError, match=r"more than 8 bits.*with another program"):
+        read_image(path, depth=depth)
+
+
+@pytest.mark.parametrize("suffix", [".j2k", ".jp2"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_2000_of_eight_bits_and_of_deep_grey_is_read_whole(tmp_path, suffix, channels):
+    path = tmp_path / f"plain{suffix}"
+    x = np.random.default_rng(0).integers(0, 256, (40, 56, channels))
+    j2k(path, x.squeeze(), np.uint8)
+    picture = read_image(path)
+    assert picture.notes == ()
+    np.testing.assert_array_equal(picture.x, x)
+    if channels == 1:
+        j2k(path, 257 * x.squeeze())
+        np.testing.assert_array_equal(read_image(path).x, 257 * x)
+
+
+def test_a_bitmap_of_sixteen_bits_a_pixel_is_not_deep(tmp_path):
+    path = tmp_path / "old.bmp"
+    head = struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, 16, 3, 4, 0, 0, 0, 0) + struct.pack("<III", 0xF800, 0x7E0, 0x1F)
+    pixels = struct.pack("<HH", 0xF800, 0x07FF)
+    path.write_bytes(b"BM" + struct.pack("<IHHI", 14 + len(head) + 4, 0, 0, 14 + len(head)) + head + pixels)
+    picture = read_image(path)
+    assert picture.notes == ()
+    assert picture.x.tolist() == [[[255, 0, 0], [0, 255, 255]]]
+
+
 # Where the visual top left of the picture lies in the stored one, from the Exif standard (tag 0x0112).
 STORED = {
     1: lambda x: x,
@@ -348,6 +396,16 @@ def test_what_is_written_is_read_back(tmp_path, make_array, suffix, kind, channe
     picture = read_image(path)
     assert picture.info == info
     np.testing.assert_array_equal(picture.x, x, strict=True)
+
+
+@pytest.mark.parametrize(("size", "effort"), [((64, 64), 2), ((2049, 2048), 1)])
+def test_large_pictures_are_compressed_with_less_effort_and_as_exactly(path, size, effort):
+    x = np.zeros((*size, 1), np.uint8)
+    x[::7, ::5] = 200
+    write_image(path, x, ArrayInfo("image/gray8", x.shape))
+    data = path.read_bytes()
+    assert data[data.index(b"IDAT") + 5] >> 6 == effort, "zlib's own note of its level: 1 fast, 2 default"
+    np.testing.assert_array_equal(read_image(path).x, x)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".gif", ".ctk", ""])

@@ -156,6 +156,13 @@ def test_inputs_of_a_folder_are_found_in_order_and_in_subfolders(tmp_path):
     assert found == ["a/c.npy", "a/z.jpeg", "b.PNG"]
 
 
+def test_folders_and_broken_links_are_not_inputs_whatever_their_names(tmp_path):
+    (tmp_path / "x.png").mkdir()
+    (tmp_path / "x.png" / "inside.png").touch()
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nothing.png")
+    assert find_inputs(tmp_path) == [tmp_path / "x.png" / "inside.png"]
+
+
 def test_a_folder_without_inputs_and_a_missing_folder_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds no pictures"):
         find_inputs(tmp_path)

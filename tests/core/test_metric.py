@@ -1,5 +1,7 @@
 """Metrics agree with scikit-image and with arithmetic by hand."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -53,6 +55,42 @@ def test_ssim_agrees_with_scikit_image(kind, size, strength):
         channel_axis=2,
     )
     assert value(SSIM(), x, y, ArrayInfo(kind, shape)) == pytest.approx(wanted, abs=1e-6)
+
+
+METRICS = [PSNR, SSIM, NRMSE, MaxError]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("size", [(40, 57), (11, 90), (5, 64), (1, 70), (64, 3)])
+@pytest.mark.parametrize("layout", ["whole", "cropped", "turned"])
+def test_parts_give_the_result_of_the_whole(monkeypatch, metric, size, layout):
+    x, y = noisy_pair("image/rgb8", (size[0] + 3, size[1] + 2, 3))
+    if layout == "cropped":
+        x, y = x[: size[0], : size[1]], y[: size[0], : size[1]]
+    if layout == "turned":
+        x, y = x.transpose(1, 0, 2), y.transpose(1, 0, 2)
+    info = ArrayInfo("image/rgb8", x.shape)
+    monkeypatch.setattr("codectk.metric.CHUNK_VALUES", 1 << 30)
+    monkeypatch.setattr("codectk.metric.TILE_SIDE", 1 << 30)
+    whole = value(metric(), x, y, info)
+    monkeypatch.setattr("codectk.metric.CHUNK_VALUES", 37)
+    monkeypatch.setattr("codectk.metric.TILE_SIDE", 7)
+    assert value(metric(), x, y, info) == pytest.approx(whole, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_memory_does_not_grow_with_the_picture(metric):
+    shape = (2048, 2048, 3)
+    x = np.zeros(shape, np.uint8)
+    y = x[::-1]
+    value(metric(), x[:9, :9], y[:9, :9], ArrayInfo("image/rgb8", (9, 9, 3)))  # imports what it needs
+    tracemalloc.start()
+    try:
+        value(metric(), x, y, ArrayInfo("image/rgb8", shape))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 48 << 20, "half of what one array takes as float64"
 
 
 @pytest.mark.parametrize("kind", IMAGES)

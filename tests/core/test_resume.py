@@ -10,9 +10,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from codectk.errors import TrainingDiverged, TrainingStopped
+from codectk.log import Watcher
 from codectk.options import RunOptions
 from codectk.state import load_state
-from codectk.train import STATE, Run, Watcher
+from codectk.train import STATE, Run
 
 PHASES = {"first": 5, "second": 4}
 STEPS = [(phase, step) for phase, total in PHASES.items() for step in range(total)]

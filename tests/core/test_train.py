@@ -9,11 +9,13 @@ import torch
 
 from codectk import Checkpoint
 from codectk.errors import InputError, OptionsError, OutputError, TrainingDiverged, TrainingStopped
+from codectk.log import Watcher
 from codectk.options import NoOptions, RunOptions
 from codectk.registry import Registered
+from codectk.runs import DESCRIPTION, WEIGHTS, read_description, train
 from codectk.specs import TrainerSpec
 from codectk.state import load_state, save_state
-from codectk.train import DESCRIPTION, SCRATCH, STATE, WEIGHTS, Run, Watcher, read_description, train
+from codectk.train import SCRATCH, STATE, Run
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """Files of the frappe codec: they open again at every size, and hostile ones are refused."""
 
+import resource
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -58,6 +60,15 @@ def test_fewer_channels_make_smaller_files_with_the_same_beginning(loaded: Loade
     assert files[0].segments == files[1].segments[:1] == files[2].segments[:1]
 
 
+def test_a_file_opens_with_all_of_its_segments_or_not_at_all(loaded: LoadedCodec, photo: np.ndarray) -> None:
+    file = container.unpack(loaded.compress(photo, info_of(photo)).data)
+    for kept in range(len(file.segments)):
+        cut = container.unpack(container.pack(file.header, file.segments[:kept]))
+        with pytest.raises(ContainerError, match=f"{kept} segments"):
+            loaded.decompress(cut)
+    assert not loaded.spec.progressive
+
+
 def test_tiles_give_the_picture_of_one_piece(
     loaded: LoadedCodec, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,9 +81,15 @@ def test_tiles_give_the_picture_of_one_piece(
     assert (whole != tiled).mean() < 1e-3
 
 
-def test_attention_sees_the_whole_picture() -> None:
+def test_attention_sees_the_whole_picture_however_small_tiles_are(
+    photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded = load_codec("frappe", make_checkpoint(decoder_arch="CT"))
-    assert loaded.codec._tiling(500) == (500, 0)  # type: ignore[attr-defined]
+    large = np.tile(photo, (4, 4, 1))
+    file = container.unpack(loaded.compress(large, info_of(large)).data)
+    whole = loaded.decompress(file)
+    monkeypatch.setattr("codectk_frappe.codec.TILE_VALUES", 1)
+    assert np.array_equal(loaded.decompress(file), whole)
 
 
 def test_encoding_needs_no_torch(tmp_path: Path, checkpoint: Checkpoint, photo: np.ndarray) -> None:
@@ -156,6 +173,7 @@ def test_damage_with_valid_checks_never_escapes_as_another_error(
     data: st.DataObject, photo: np.ndarray, loaded: LoadedCodec
 ) -> None:
     file = container.unpack(loaded.compress(photo, info_of(photo)).data)
+    undamaged = loaded.decompress(file)
     segments = [bytearray(s) for s in file.segments]
     which = data.draw(st.integers(0, len(segments) - 1))
     segment = segments[which]
@@ -168,7 +186,7 @@ def test_damage_with_valid_checks_never_escapes_as_another_error(
         x_hat = loaded.decompress(container.unpack(forged))
     except CodectkError:
         return
-    assert x_hat.shape == photo.shape, "only a change that leaves the latents as they were may pass"
+    assert np.array_equal(x_hat, undamaged), "only a change that leaves the latents as they were may pass"
 
 
 @given(
@@ -191,22 +209,91 @@ def test_segments_hold_no_jpegls_headers() -> None:
 
 def test_a_plane_beyond_jpegls_is_refused_with_advice() -> None:
     latent = np.broadcast_to(np.zeros((), np.int8), (2, 40_000, 1))
-    with pytest.raises(CodectkError, match="Cut it"):
+    with pytest.raises(CodectkError, match="--channels, or cut the picture"):
         bitstream.pack(latent)
 
 
-@pytest.mark.parametrize("missing", ["encoders.0.1.2.γ", "merged.4.decoder.0.weight"])
-def test_weights_without_a_tensor_are_refused(missing: str, checkpoint: Checkpoint, photo: np.ndarray) -> None:
-    tensors = {k: v for k, v in checkpoint.tensors.items() if k != missing}
-    with pytest.raises(WeightsError, match="do not fit"):
-        loaded = load_codec("frappe", replace(checkpoint, tensors=tensors))
-        loaded.decompress(container.unpack(loaded.compress(photo, info_of(photo)).data))
+def refused(checkpoint: Checkpoint, **changes: Any) -> str:
+    """The one line with which weights are refused before a file is made with them."""
+    with pytest.raises(WeightsError) as caught:
+        load_codec("frappe", replace(checkpoint, **changes))
+    message = str(caught.value)
+    assert len(message) <= 200
+    assert message.isprintable()
+    return message
 
 
-def test_weights_of_a_hostile_description_are_refused(checkpoint: Checkpoint) -> None:
-    for config in ({"ps": [7, 4], "decoder_ps": 4}, {"ps": []}, {"ps": [8], "evil": 1}, {"ps": [8] * 5000}):
-        with pytest.raises(WeightsError):
-            load_codec("frappe", replace(checkpoint, config=config))
+def test_weights_without_a_tensor_are_refused_whichever_it_is(checkpoint: Checkpoint) -> None:
+    for missing in checkpoint.tensors:
+        tensors = {k: v for k, v in checkpoint.tensors.items() if k != missing}
+        assert f"{missing} is missing" in refused(checkpoint, tensors=tensors)
+
+
+@pytest.mark.parametrize("name", ["encoders.1.0.weight", "encoders.0.1.0._σ", "merged.2.decoder.1.main.0.weight"])
+def test_tensors_of_another_shape_or_type_are_refused_by_name(name: str, checkpoint: Checkpoint) -> None:
+    tensor = checkpoint.tensors[name]
+    for wrong in (tensor[:-1], tensor[..., np.newaxis], tensor.astype(np.int32), tensor.astype(np.complex64)):
+        assert name in refused(checkpoint, tensors={**checkpoint.tensors, name: wrong})
+
+
+def test_a_decoder_with_tensors_too_many_is_refused(checkpoint: Checkpoint) -> None:
+    name = "merged.2.decoder.1.\x1b[2J\n" + "x" * 1000
+    assert "merged.2.decoder.1.?[2J?xxx" in refused(checkpoint, tensors={**checkpoint.tensors, name: np.zeros(1)})
+
+
+def test_weights_without_any_decoder_are_refused(checkpoint: Checkpoint) -> None:
+    filters = {k: v for k, v in checkpoint.tensors.items() if not k.startswith("merged.")}
+    assert "no decoder" in refused(checkpoint, tensors=filters)
+
+
+@pytest.mark.parametrize("version", [0, 2, 10**3000])
+def test_weights_of_another_bitstream_version_are_refused(version: int, checkpoint: Checkpoint) -> None:
+    assert "bitstream version 1, not " in refused(checkpoint, bitstream_version=version)
+
+
+HOSTILE = {
+    "patch sizes that do not divide": {"ps": [7, 4], "decoder_ps": 4},
+    "no channels": {"ps": []},
+    "an unknown option": {"ps": [8], "evil": 1},
+    "an unknown option of a hostile name": {"ps": [8], "\x1b[2J\n" * 999: 1},
+    "too many channels": {"ps": [8] * 5000},
+    "a patch size without end": {"ps": [10**3000]},
+    "pictures of astronomic size": {"ps": [256, 255, 253, 251, 249, 247], "decoder_ps": 1},
+    "a large decoder that is not there": {"ps": [8], "decoder_dim": 8192, "decoder_arch": "C" * 64},
+    "a large decoder of attention": {"ps": [8], "decoder_dim": 8192, "decoder_arch": "T" * 64},
+    "a wide grid": {"ps": [1] * 256, "decoder_ps": 256, "decoder_dim": 8192, "decoder_kernel_size": 31},
+}
+
+
+@pytest.mark.parametrize("config", HOSTILE.values(), ids=HOSTILE.keys())
+def test_weights_of_a_hostile_description_are_refused_in_little_memory(
+    config: dict[str, Any], checkpoint: Checkpoint
+) -> None:
+    config = {**config, "decoder_mlp_ratio": 16}
+    tensors = {
+        "encoders.0.0.weight": np.zeros((1, 3, 8, 8), np.float32),
+        **{f"encoders.0.{name}": np.ones(1, np.float32) for name in ("0.bias", "1.0._σ", "1.2.γ")},
+        "merged.1.decoder.0.weight": np.zeros((8192, 1, 3, 3), np.float32),
+    }
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(checkpoint, config=config, tensors=tensors)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10, "kilobytes"
+
+
+def test_decoding_draws_no_random_numbers(photo: np.ndarray, loaded: LoadedCodec) -> None:
+    file = container.unpack(loaded.compress(photo, info_of(photo)).data)
+    before = torch.get_rng_state()
+    loaded.decompress(file)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_weights_of_half_precision_decode_as_floats(photo: np.ndarray, checkpoint: Checkpoint) -> None:
+    tensors = {name: tensor.astype(np.float16) for name, tensor in checkpoint.tensors.items()}
+    halves = load_codec("frappe", replace(checkpoint, tensors=tensors))
+    same = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+    floats = load_codec("frappe", replace(checkpoint, tensors=same))
+    results = [c.decompress(container.unpack(c.compress(photo, info_of(photo)).data)) for c in (halves, floats)]
+    assert np.array_equal(*results)
 
 
 def test_the_golden_file_decodes_as_it_did_when_it_was_written() -> None:

@@ -1,6 +1,7 @@
 """The networks are those of the method: counts, names, formulas, shapes."""
 
 import math
+from typing import get_origin
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from codectk_frappe.model import (
     state_arrays,
     to_grid,
 )
-from codectk_frappe.options import ModelOptions, ScaleGroup
+from codectk_frappe.options import ModelOptions, ScaleGroup, TrainOptions
 
 RELEASED = {
     "ps": "32x3,16x6,8x3,4x6,2x3",
@@ -181,7 +182,10 @@ def test_a_filters_place_is_found_and_filled() -> None:
         ({"ps": "12", "decoder_ps": 8}, "neither divides"),
         ({"ps": "8", "decoder_kernel_size": 4}, "odd"),
         ({"ps": "8", "decoder_arch": "CX"}, "decoder_arch"),
-        ({"ps": "0"}, "patch sizes"),
+        ({"ps": "0"}, "every value must be at least 1, not 0"),
+        ({"ps": "8,257"}, "every value must be at most 256, not 257"),
+        ({"ps": "256,255", "decoder_ps": 1}, "common multiple of all patch sizes passes 4096"),
+        ({"ps": "256", "decoder_ps": 1, "input_channels": 4}, "input_channels"),
         ({}, "missing"),
         ({"ps": "8", "encoder_arch": "XX"}, "SC8"),
     ],
@@ -189,6 +193,70 @@ def test_a_filters_place_is_found_and_filled() -> None:
 def test_impossible_architectures_are_refused_with_the_reason(values: dict[str, object], words: str) -> None:
     with pytest.raises(OptionsError, match=words):
         ModelOptions.parse(values)
+
+
+def test_large_patches_of_usual_kinds_are_accepted() -> None:
+    assert ModelOptions.parse({"ps": "256,64,1"}).multiple_of == 256
+    assert ModelOptions.parse({"ps": "128,96,80", "decoder_ps": 16}).multiple_of == 1920
+
+
+def test_the_number_of_colours_may_be_written_as_text() -> None:
+    assert ModelOptions.parse({"ps": "8", "input_channels": "3"}).input_channels == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("epochs_single", "2,-5", "at least 0, not -5"),
+        ("epochs_merged", "-1", "at least 0, not -1"),
+        ("sc_max_lr", "-1", "at least 0, not -1"),
+        ("md_max_lr", "1e-3,-1e-9", "at least 0, not -1e-09"),
+        ("sc_lr_pow", "0", "at least 1, not 0"),
+        ("md_lr_pow", "2,-3", "at least 1, not -3"),
+        ("encoder_std", "8,0", "above 0, not 0"),
+        ("lam", "-3", "at least 0, not -3"),
+        ("rpe", "-0.1", "at least 0, not -0.1"),
+        ("encoder_lr_scale", [1, -1], "at least 0, not -1"),
+        ("lam", "nan", "finite"),
+    ],
+)
+def test_every_element_of_a_list_keeps_its_bounds(name: str, values: object, words: str) -> None:
+    with pytest.raises(OptionsError, match=f"'{name}'.*{words}"):
+        TrainOptions.parse({"ps": "8", name: values})
+
+
+def test_bounds_leave_lists_as_they_are_and_name_them_in_the_field() -> None:
+    options = TrainOptions.parse({"ps": "8x2,4", "epochs_single": 0, "lam": "0", "sc_lr_pow": [1, 2]})
+    assert (options.ps, options.epochs_single, options.lam, options.sc_lr_pow) == ((8, 8, 4), (0,), (0.0,), (1, 2))
+    field = TrainOptions.model_fields["lam"]
+    assert get_origin(field.annotation) is tuple
+    assert [m.ge for m in field.metadata if hasattr(m, "ge")] == [0]
+
+
+def test_a_batch_whose_latents_have_no_spread_is_refused_with_the_size_that_has() -> None:
+    one = {"ps": "8,4", "decoder_ps": 4, "decoder_kernel_size": 1, "min_size": 8, "max_size": 64}
+    with pytest.raises(OptionsError, match=r"a single latent of patch size 8.*raise min_size to 16 or batch_size to 2"):
+        TrainOptions.parse(one)
+    assert TrainOptions.parse({**one, "min_size": 16}).smallest_crop == 16
+    assert TrainOptions.parse({**one, "batch_size": 2}).smallest_crop == 8
+
+
+@pytest.mark.parametrize("arch", ["C", "T", "cTCt"])
+@pytest.mark.parametrize("layerscale", [True, False])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ps": "8"},
+        {"ps": "8,4x2,2", "decoder_ps": 4, "decoder_mlp_ratio": 2.7},
+        {"ps": "4,2", "decoder_kernel_size": 5, "encoder_arch": "LF8"},
+    ],
+)
+def test_shapes_are_known_without_the_network(arch: str, layerscale: bool, changes: dict[str, object]) -> None:
+    options = ModelOptions.parse({"decoder_dim": 6, "decoder_arch": arch, "decoder_layerscale": layerscale, **changes})
+    for n in range(1, len(options.ps) + 1):
+        with torch.device("meta"):
+            state = merged_decoder(options, n).state_dict()
+        assert options.decoder_shapes(n) == {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def test_the_throw_away_decoder_takes_one_channel() -> None:

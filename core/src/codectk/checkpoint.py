@@ -78,9 +78,9 @@ class Checkpoint:
         from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
-        for name, tensor in self.tensors.items():
-            if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-                raise WeightsError(f"Tensor {name} holds NaN or infinity.", "Train again from an earlier checkpoint.")
+        name = _first_not_finite(self.tensors)
+        if name is not None:
+            raise WeightsError(f"Tensor {name} holds NaN or infinity.", "Train again from an earlier checkpoint.")
         about = {**self.about(), "digest": self.digest}
         whole = {name: _stored_form(tensor) for name, tensor in self.tensors.items()}
         with atomic_output(path, force) as temporary:
@@ -107,7 +107,7 @@ class Checkpoint:
         """Read weights and check them against their digest.
 
         Raises:
-            WeightsError: not a weights file of codectk, damaged, or newer than this program.
+            WeightsError: not a weights file of codectk, damaged, with NaN or infinity, or newer than this program.
             InputError: the file is missing or unreadable.
         """
         from safetensors import SafetensorError
@@ -126,6 +126,9 @@ class Checkpoint:
             fits = False
         if not fits:
             raise _damaged(path, "its tensors do not match its digest")
+        name = _first_not_finite(tensors)
+        if name is not None:
+            raise _damaged(path, f"tensor {name[:64]!r} holds NaN or infinity")
         return checkpoint
 
 
@@ -150,6 +153,11 @@ def read_about(path: Path) -> dict[str, Any]:
     if set(about) != set(_FIELDS) or not all(isinstance(about[name], kind) for name, kind in _FIELDS.items()):
         raise _damaged(path, "its description is incomplete")
     return about
+
+
+def _first_not_finite(tensors: Mapping[str, Array]) -> str | None:
+    """Name of a tensor that holds NaN or infinity, if there is one."""
+    return next((n for n, t in tensors.items() if t.dtype.kind in "fc" and not np.isfinite(t).all()), None)
 
 
 def _stored_form(tensor: Array) -> Array:

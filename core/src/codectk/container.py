@@ -6,7 +6,7 @@ Layout, little endian; a varint is LEB128 in its shortest form:
     container        u8       1
     flags            u8       1: weights digest present, 2: symbol check present
     header length    varint   bytes from here to the header check
-      codec          text     varint length, UTF-8
+      codec          text     varint length, UTF-8; names hold 1 to 64 of the characters A-Z a-z 0-9 . _ -
       distribution   text     empty where it is `codectk-` and the codec's name with `-` for `_`
       bitstream      varint   version of the codec's own bytes
       weights        8 bytes  start of the weights' digest, if flagged
@@ -23,6 +23,7 @@ Everything is checked before anything of the announced size is allocated.
 """
 
 import json
+import re
 import struct
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,8 @@ MAX_SEGMENTS = 1 << 16
 MAX_HEADER = 1 << 21
 MAX_ARRAY_BYTES = 1 << 31
 """Files that announce a larger array are refused unless the caller raises the limit."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 _COPY_AGAIN = "Copy or download it again, or compress the original again."
 
@@ -95,9 +98,16 @@ def default_distribution(codec: str) -> str:
 
 
 def pack(header: Header, segments: tuple[bytes, ...]) -> bytes:
-    """The bytes of a `.ctk` file. `header.segment_lengths` is taken from `segments`."""
+    """The bytes of a `.ctk` file. `header.segment_lengths` is taken from `segments`.
+
+    Raises:
+        ValueError: the codec or its distribution has a name that readers refuse, or the params are no JSON.
+    """
     flags = HAS_WEIGHTS * (header.weights_digest is not None) | HAS_SYMBOL_CHECK * (header.symbol_check is not None)
     usual = header.distribution == default_distribution(header.codec)
+    for name in (header.codec,) if usual else (header.codec, header.distribution):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not 1 to {MAX_TEXT} of the characters A-Z a-z 0-9 . _ -")
     params = canonical_json(header.params).encode() if header.params else b""
     body = b"".join(
         [
@@ -176,8 +186,8 @@ def _unpack_header(data: bytes, source: str, max_array_bytes: int) -> tuple[Head
 
 
 def _unpack_body(reader: "_Reader", flags: int, source: str) -> tuple[Header, list[int]]:
-    codec = reader.text(MAX_TEXT)
-    distribution = reader.text(MAX_TEXT) or default_distribution(codec)
+    codec = reader.name()
+    distribution = reader.name(default_distribution(codec))
     bitstream_version = reader.varint(1 << 31)
     digest = reader.bytes(DIGEST_BYTES) if flags & HAS_WEIGHTS else None
     info = _unpack_info(reader, source)
@@ -263,6 +273,15 @@ class _Reader:
         if (byte == 0 and shift > 7) or value > limit:
             raise ContainerError(f"{self.source} holds a number out of bounds.", _COPY_AGAIN)
         return value
+
+    def name(self, default: str = "") -> str:
+        # Names are shown, also within commands to type, so they are plain whatever the file is.
+        text = self.text(MAX_TEXT)
+        if not _NAME.fullmatch(text) and (text or not default):
+            raise ContainerError(
+                f"{self.source} names a codec or distribution by a name that no plugin has.", _COPY_AGAIN
+            )
+        return text or default
 
     def text(self, limit: int) -> str:
         try:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
@@ -19,6 +20,9 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif"
 )
 """Endings by which folders are searched for pictures. A file named by the user may have any ending."""
 
+LARGE_PIXELS = 1 << 22
+"""PNG files of larger pictures are compressed with less effort."""
+
 _WRITABLE: dict[str, tuple[str, ...]] = {
     ".png": ("image/gray8", "image/rgb8", "image/rgba8", "image/gray16"),
     ".tif": ("image/gray8", "image/rgb8", "image/rgba8", "image/gray16"),
@@ -28,6 +32,9 @@ _WRITABLE: dict[str, tuple[str, ...]] = {
     ".pgm": ("image/gray8", "image/gray16"),
     ".pnm": ("image/gray8", "image/rgb8", "image/gray16"),
 }
+
+# `RGB;16` and `BGR;16` are 16 bits a pixel, of 5, 6 and 5; the others are 16 bits a channel.
+_SIXTEEN_BITS = r";16[A-Z]|(?<!RGB)(?<!BGR);16"
 
 
 @dataclass(frozen=True)
@@ -92,8 +99,10 @@ def write_image(path: Path, x: Array, info: ArrayInfo, force: bool = False) -> N
     if info.kind not in kinds:
         raise OutputError(f"{path}: {path.suffix} cannot hold {info.kind}.", "Choose .png.")
     image = to_pillow(x)
+    faster = path.suffix.lower() == ".png" and info.pixels > LARGE_PIXELS
+    settings: dict[str, Any] = {"compress_level": 3} if faster else {}
     with atomic_output(path, force) as temporary:
-        image.save(temporary)
+        image.save(temporary, **settings)
 
 
 def to_pillow(x: Array) -> Image.Image:
@@ -118,25 +127,37 @@ def _plain_errors(path: Path) -> Iterator[None]:
 
 
 def _refuse_lossy_reading(path: Path, image: Image.Image, data: bytes, depth: int | None, notes: list[str]) -> None:
-    """Pillow opens deep pictures as 8 bit without a word; say so instead."""
+    """Pillow opens deep pictures as 8 bit, and without their transparent value, without a word; say so instead."""
     raw_modes = " ".join(str(tile[3]) for tile in getattr(image, "tile", []))
+    sixteen_bits = re.search(_SIXTEEN_BITS, raw_modes) is not None
+    if sixteen_bits and image.format == "PNG" and "transparency" in image.info:
+        raise InputError(
+            f"{path} marks one 16-bit value as transparent, which no picture codec here keeps.",
+            "Save it with an alpha channel, or without transparency, first.",
+        )
     deep = not image.mode.startswith("I") and (
-        ";16" in raw_modes
+        sixteen_bits
         or any(int(number) > 255 for number in re.findall(r", (\d+)\)", raw_modes) if image.format == "PPM")
         or _deep_jpeg2000(data, image.format)
         or _deep_avif(data, image.format)
     )
-    if deep and depth != 8:
-        raise InputError(
-            f"{path} has more than 8 bits per channel and colour or transparency.", "Reduce it with --depth 8."
-        )
+    # Pillow reduces JPEG 2000 with white turned black, because it rounds up without a limit.
+    reducible = image.format != "JPEG2000"
+    if deep and (depth != 8 or not reducible):
+        step = "Reduce it with --depth 8." if reducible else "Reduce it to 8 bits with another program."
+        raise InputError(f"{path} has more than 8 bits per channel and colour or transparency.", step)
     if deep:
         notes.append("reduced to 8 bits")
 
 
 def _deep_jpeg2000(data: bytes, format_name: str | None) -> bool:
-    at = data.find(b"ihdr", 0, 512)
-    return format_name == "JPEG2000" and at >= 0 and (data[at + 14 : at + 15] or b"\0")[0] & 0x7F > 7
+    """Whether a channel has more than 8 bits, from the SIZ marker segment (ISO 15444-1, A.5.1) of the codestream."""
+    at = data.find(b"\xff\x4f\xff\x51") + 2
+    if format_name != "JPEG2000" or at < 2:
+        return False
+    channels = int.from_bytes(data[at + 38 : at + 40], "big")
+    depths = data[at + 40 : at + 40 + 3 * channels : 3]
+    return any(depth & 0x7F > 7 for depth in depths)
 
 
 def _deep_avif(data: bytes, format_name: str | None) -> bool:

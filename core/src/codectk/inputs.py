@@ -7,7 +7,7 @@ import numpy as np
 from codectk import images
 from codectk.arrays import Array, ArrayInfo
 from codectk.errors import InputError
-from codectk.files import atomic_output, read_bytes
+from codectk.files import atomic_output, check_file
 from codectk.images import Picture
 
 _FIELD_KINDS = {"float32": "field/f32", "float64": "field/f64"}
@@ -25,7 +25,7 @@ def read_array(path: Path, background: str | None = None, depth: int | None = No
     """
     if path.suffix.lower() != ".npy":
         return images.read_image(path, background, depth)
-    read_bytes(path)
+    check_file(path)
     try:
         # Mapping checks the claimed shape against the file's length before anything is allocated.
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -69,7 +69,8 @@ def find_inputs(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder.", "Check the path.")
     endings = images.SUFFIXES | {".npy"}
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in endings and not p.name.startswith("."))
+    named = (p for p in folder.rglob("*") if p.suffix.lower() in endings and not p.name.startswith("."))
+    found = sorted(p for p in named if p.is_file())
     if not found:
         raise InputError(f"{folder} holds no pictures or .npy arrays.", "Check the path.")
     return found

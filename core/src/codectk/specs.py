@@ -139,6 +139,3 @@ class MetricSpec:
     unit: str = ""
     direction: Direction
     kinds: tuple[str, ...] = ()
-
-
-Spec = CodecSpec | TrainerSpec | DatasetSpec | MetricSpec

@@ -330,6 +330,7 @@ class Run:
         stop = int(self.all_reduce(torch.tensor(float(self._stop_signal), device=self.device)).ceil())
         if stop:
             self.save()
+            self.barrier()  # the launcher kills all processes when one leaves, also one that still saves
             raise TrainingStopped(
                 f"Stopped in phase {self.phase} at step {self.step}; the state is saved.",
                 f"Continue with --resume {self.folder}.",

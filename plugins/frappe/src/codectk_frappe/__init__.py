@@ -1,1 +1,1 @@
-"""FRAPPE for codectk: a progressive image codec with one linear filter per channel and a large decoder."""
+"""FRAPPE for codectk: an image codec with one linear filter per channel and a large decoder."""

@@ -26,7 +26,7 @@ class Analysis:
         options: the architecture.
 
     Raises:
-        KeyError, ValueError: tensors are missing or have other shapes.
+        ValueError: tensors are missing or have other shapes.
     """
 
     def __init__(self, tensors: Mapping[str, Array], options: ModelOptions) -> None:
@@ -64,9 +64,11 @@ class Analysis:
 class _Filters:
     def __init__(self, tensors: Mapping[str, Array], s: int, ps: int, count: int, options: ModelOptions) -> None:
         def get(name: str, *shape: int) -> Float32:
-            tensor = tensors[f"encoders.{s}.{name}"]
-            if tensor.shape != shape:
-                raise ValueError(f"encoders.{s}.{name} has shape {tensor.shape}, not {shape}")
+            tensor = tensors.get(f"encoders.{s}.{name}")
+            if tensor is None:
+                raise ValueError(f"encoders.{s}.{name} is missing")
+            if tensor.shape != shape or tensor.dtype.kind != "f":
+                raise ValueError(f"encoders.{s}.{name} is {tensor.dtype} {tensor.shape}, not float {shape}")
             return tensor.astype(np.float32)
 
         self.ps = ps

@@ -31,7 +31,7 @@ def pack(latent: Int8) -> bytes:
     if max(count * height, width) > MAX_SIDE:
         raise InputError(
             f"The picture is too large: a plane of {count * height} x {width} latents passes JPEG-LS's {MAX_SIDE}.",
-            "Cut it into parts first.",
+            "Lower --channels, or cut the picture into parts first.",
         )
     plane = (latent.astype(np.int16) + LIMIT).astype(np.uint8).reshape(count * height, width)
     stream = bytes(imagecodecs.jpegls_encode(plane))

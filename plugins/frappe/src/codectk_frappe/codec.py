@@ -16,6 +16,7 @@ from codectk.errors import CodectkError, ContainerError, OptionsError, WeightsEr
 from codectk_frappe import bitstream
 from codectk_frappe.analysis import Analysis, Int8
 from codectk_frappe.options import EncodeOptions, ModelOptions
+from codectk_frappe.plugin import READS
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,7 @@ TILE_VALUES = 1 << 26
 
 
 class FrappeCodec(Codec):
-    """Progressive image codec.
+    """Image codec with one linear filter per channel; the number of channels sets size and quality.
 
     Args:
         options: the architecture.
@@ -35,7 +36,7 @@ class FrappeCodec(Codec):
         device: where the decoder runs.
 
     Raises:
-        WeightsError: tensors are missing or do not fit the architecture.
+        WeightsError: filters are missing or do not fit the architecture.
     """
 
     def __init__(self, options: ModelOptions, tensors: Mapping[str, Array], device: str = "cpu") -> None:
@@ -46,25 +47,36 @@ class FrappeCodec(Codec):
         self.min_size = options.smallest_side
         try:
             self.analysis = Analysis(tensors, options)
-        except (KeyError, ValueError) as error:
+        except ValueError as error:
             raise _unfit(str(error)) from None
         present = {name.split(".")[1] for name in tensors if name.startswith("merged.")}
         self.rate_points = tuple(n for n in range(1, len(options.ps) + 1) if str(n) in present)
 
     @classmethod
     def load(cls, checkpoint: Checkpoint | None, device: str) -> Self:
-        """Make the codec from weights; see `Codec.load`.
+        """Make the codec from weights, all of which are checked, without torch; see `Codec.load`.
 
         Raises:
-            WeightsError: the weights do not fit their own description.
+            WeightsError: the weights do not fit their own description, or are of another bitstream version.
         """
         if checkpoint is None:
             raise WeightsError("frappe needs weights.", "Give them with -w.")
+        if checkpoint.bitstream_version not in READS:
+            known = ", ".join(map(str, READS))
+            raise WeightsError(
+                _one_line(f"This codectk-frappe reads bitstream version {known}, not {checkpoint.bitstream_version}."),
+                "Update codectk-frappe.",
+            )
         try:
             options = ModelOptions.parse(checkpoint.config, "the weights")
         except CodectkError as error:
             raise _unfit(error.problem) from None
-        return cls(options, checkpoint.tensors, device)
+        codec = cls(options, checkpoint.tensors, device)
+        if not codec.rate_points:
+            raise _unfit("there is no decoder among them")
+        for n in codec.rate_points:
+            codec._decoder_tensors(n)
+        return codec
 
     def encode(self, x: Array, info: ArrayInfo, options: EncodeOptions) -> Encoded:
         """Code a picture (H, W, 3) uint8; see `Codec.encode`.
@@ -151,14 +163,31 @@ class FrappeCodec(Codec):
 
         from codectk_frappe.model import merged_decoder
 
-        prefix = f"merged.{n}.decoder."
-        state = {k.removeprefix(prefix): torch.from_numpy(v) for k, v in self.tensors.items() if k.startswith(prefix)}
-        decoder = merged_decoder(self.options, n)
-        try:
-            decoder.load_state_dict(state)
-        except RuntimeError as error:
-            raise _unfit(str(error)) from None
+        state = {name: torch.from_numpy(tensor).float() for name, tensor in self._decoder_tensors(n).items()}
+        with torch.device("meta"):  # allocates nothing and draws no random numbers
+            decoder = merged_decoder(self.options, n)
+        decoder.load_state_dict(state, assign=True)
         return decoder.eval()
+
+    def _decoder_tensors(self, n: int) -> dict[str, Array]:
+        """The parameters of the decoder of `n` channels.
+
+        Raises:
+            WeightsError: one is missing, too many, of another shape, or not of floats.
+        """
+        prefix = f"merged.{n}.decoder."
+        found = {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+        shapes = self.options.decoder_shapes(n)
+        for name, shape in shapes.items():
+            if name not in found:
+                raise _unfit(f"{prefix}{name} is missing")
+            tensor = found[name]
+            if tensor.shape != shape or tensor.dtype.kind != "f":
+                raise _unfit(f"{prefix}{name} is {tensor.dtype} {tensor.shape}, not float {shape}")
+        for name in found:
+            if name not in shapes:
+                raise _unfit(f"{prefix}{name} has no place in it")
+        return found
 
 
 def _to_pixels(x_hat: "torch.Tensor") -> Array:
@@ -168,4 +197,11 @@ def _to_pixels(x_hat: "torch.Tensor") -> Array:
 
 
 def _unfit(reason: str) -> WeightsError:
-    return WeightsError(f"The weights do not fit their architecture: {reason}.", "Train or download them again.")
+    line = _one_line(reason.rstrip("."))
+    return WeightsError(f"The weights do not fit their architecture: {line}.", "Train or download them again.")
+
+
+def _one_line(text: str) -> str:
+    """Readable text, whatever names and values a file brings in."""
+    line = "".join(c if c.isprintable() else "?" for c in text)
+    return line if len(line) <= 120 else f"{line[:117]}..."

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from codectk_frappe.options import LIMIT, ModelOptions, ScaleGroup
+from codectk_frappe.options import HEAD_DIM, HEADS, LIMIT, ModelOptions, ScaleGroup
 
 
 class Softsign(nn.Module):
@@ -149,17 +149,15 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class _Attention(nn.Module):
-    HEADS, HEAD_DIM = 8, 32
-
     def __init__(self, dim: int) -> None:
         super().__init__()
-        width = self.HEADS * self.HEAD_DIM
+        width = HEADS * HEAD_DIM
         self.qkv = nn.Conv2d(dim, 3 * width, 1, bias=False)
         self.proj = nn.Conv2d(width, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape
-        qkv = self.qkv(x).reshape(batch, 3, self.HEADS, self.HEAD_DIM, height * width)
+        qkv = self.qkv(x).reshape(batch, 3, HEADS, HEAD_DIM, height * width)
         q, k, v = qkv.transpose(-1, -2).unbind(1)  # each (B, heads, positions, head dim)
         out = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2)
         return self.proj(out.reshape(batch, -1, height, width))  # type: ignore[no-any-return]

@@ -2,14 +2,53 @@
 
 from dataclasses import dataclass
 from math import lcm
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
 
 from codectk.options import FloatList, IntList, Options, option
 
 LIMIT = 127
 """Latents are integers in [-127, 127]."""
+
+MAX_MULTIPLE = 4096
+"""Largest number of pixels that sides of pictures must be divisible by: more would pad every picture beyond reason."""
+
+HEADS, HEAD_DIM = 8, 32
+"""Attention of T blocks."""
+
+
+class Each:
+    """Bounds that every element of a list option keeps; named as pydantic's, so that `--help` shows them."""
+
+    def __init__(self, **bounds: float) -> None:
+        self.bounds = bounds
+        vars(self).update(bounds)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The list's own checks, then these."""
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def check(self, values: tuple[float, ...]) -> tuple[float, ...]:
+        """The values.
+
+        Raises:
+            ValueError: one of them is out of bounds.
+        """
+        signs = {"ge": "at least", "gt": "above", "le": "at most"}
+        for value in values:
+            for name, bound in self.bounds.items():
+                if not {"ge": value >= bound, "gt": value > bound, "le": value <= bound}[name]:
+                    raise ValueError(f"every value must be {signs[name]} {bound:g}, not {value}")
+        return values
+
+
+NotNegative = Annotated[FloatList, Each(ge=0)]
+Positive = Annotated[FloatList, Each(gt=0)]
+Epochs = Annotated[IntList, Each(ge=0)]
+Power = Annotated[IntList, Each(ge=1)]
+PatchSizes = Annotated[IntList, Each(ge=1, le=256)]
 
 
 @dataclass(frozen=True)
@@ -34,8 +73,8 @@ class ScaleGroup:
 class ModelOptions(Options):
     """Architecture: all that is needed to build encoder and decoder."""
 
-    ps: IntList = option(help="Patch size of each channel, coarse to fine.", unit="px", min_length=1, max_length=256)
-    input_channels: Literal[3] = option(3, help="Colour channels of the pictures.")
+    ps: PatchSizes = option(help="Patch size of each channel, coarse to fine.", unit="px", min_length=1, max_length=256)
+    input_channels: int = option(3, ge=3, le=3, help="Colour channels of the pictures.")
     decoder_ps: int | None = option(
         None, ge=1, le=256, unit="px", help="Pitch of the decoder's grid; by default max(ps)."
     )
@@ -51,12 +90,12 @@ class ModelOptions(Options):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         for ps in self.ps:
-            if not 1 <= ps <= 256:
-                raise ValueError(f"patch sizes are 1 to 256, not {ps}")
             if self.pitch % ps and ps % self.pitch:
                 raise ValueError(f"patch size {ps} neither divides decoder_ps {self.pitch} nor is a multiple of it")
         if self.decoder_kernel_size % 2 == 0:
             raise ValueError(f"decoder_kernel_size must be odd, not {self.decoder_kernel_size}")
+        if self.multiple_of > MAX_MULTIPLE:
+            raise ValueError(f"the smallest common multiple of all patch sizes passes {MAX_MULTIPLE} px")
         return self
 
     @property
@@ -88,29 +127,72 @@ class ModelOptions(Options):
         """Decoder input channels that one latent channel of patch size `ps` becomes."""
         return max(1, self.pitch // ps) ** 2
 
+    def decoder_shapes(self, n: int) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter of the decoder of the first `n` channels, without torch."""
+        inputs = sum(self.grid_channels(ps) for ps in self.ps[:n])
+        pixels = self.input_channels * self.pitch**2
+        shapes = _convolution("0", self.decoder_dim, inputs, self.decoder_kernel_size)
+        for number, letter in enumerate(self.decoder_arch.upper(), start=1):
+            block = self._conv_block() if letter == "C" else self._transformer_block()
+            shapes |= {f"{number}.{name}": shape for name, shape in block.items()}
+        last = len(self.decoder_arch) + 1
+        shapes |= _convolution(f"{last}", pixels, self.decoder_dim, 1)
+        shapes[f"{last + 1}.weight"] = (pixels, self.input_channels, self.pitch, self.pitch)
+        shapes[f"{last + 1}.bias"] = (self.input_channels,)
+        return shapes
+
+    def _conv_block(self) -> dict[str, tuple[int, ...]]:
+        dim = self.decoder_dim
+        hidden = int(self.decoder_mlp_ratio) * dim
+        return (
+            _convolution("main.0", dim, 1, self.decoder_kernel_size)
+            | _norm("main.1", dim)
+            | _convolution("main.2", hidden, dim, 1)
+            | _convolution("main.4", dim, hidden, 1)
+            | ({"scale.γ": (dim,)} if self.decoder_layerscale else {})
+        )
+
+    def _transformer_block(self) -> dict[str, tuple[int, ...]]:
+        dim, width = self.decoder_dim + 2, HEADS * HEAD_DIM
+        hidden = int(self.decoder_mlp_ratio) * dim
+        return (
+            _norm("norm1", dim)
+            | _norm("norm2", dim)
+            | {"attn.qkv.weight": (3 * width, dim, 1, 1)}
+            | _convolution("attn.proj", dim, width, 1)
+            | _convolution("mlp.0", hidden, dim, 1)
+            | _convolution("mlp.1", hidden, 1, 3)
+            | _convolution("mlp.3", dim, hidden, 1)
+        )
+
+
+def _convolution(name: str, out: int, inputs: int, kernel: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (out, inputs, kernel, kernel), f"{name}.bias": (out,)}
+
+
+def _norm(name: str, dim: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (dim,), f"{name}.bias": (dim,)}
+
 
 class TrainOptions(ModelOptions):
     """Training, channel by channel. List options are extended by their last value to the number of channels."""
 
     data: str = option("photos", help="Folder of pictures, or a dataset's name.")
     val_data: str | None = option(None, help="The same for validation; part of --data is held out if not given.")
-    save_checkpoint_name: str | None = option(
-        None, help="Also write the weights here. The format is safetensors, whatever the ending."
-    )
     encoder_init: Literal["random", "klt"] = option(
         "random", help="Start of each filter: random, or what explains most of the residual linearly."
     )
-    encoder_std: FloatList = option((8.0,), min_length=1, unit="steps", help="Spread of latents that start from klt.")
+    encoder_std: Positive = option((8.0,), min_length=1, unit="steps", help="Spread of latents that start from klt.")
     decoder_init: Literal["random", "previous"] = option(
         "random", help="Start of each merged decoder: random, or the previous one, widened."
     )
-    lam: FloatList = option((0.008,), min_length=1, help="Rate weight of the filter phase.")
-    rpe: FloatList = option((0.3,), min_length=1, help="Exponent on the power of the residual in the rate term.")
-    encoder_lr_scale: FloatList = option((0.3,), min_length=1, help="Learning-rate factor of the filter.")
+    lam: NotNegative = option((0.008,), min_length=1, help="Rate weight of the filter phase.")
+    rpe: NotNegative = option((0.3,), min_length=1, help="Exponent on the power of the residual in the rate term.")
+    encoder_lr_scale: NotNegative = option((0.3,), min_length=1, help="Learning-rate factor of the filter.")
     merged_decoder_noise: bool = option(False, help="Noise on the latents in the decoder phase.")
     merged_decoder_round: bool = option(True, help="Round the latents in the decoder phase.")
-    epochs_single: IntList = option((2,), min_length=1, unit="epochs", help="Length of the filter phase.")
-    epochs_merged: IntList = option((4,), min_length=1, unit="epochs", help="Length of the decoder phase.")
+    epochs_single: Epochs = option((2,), min_length=1, unit="epochs", help="Length of the filter phase.")
+    epochs_merged: Epochs = option((4,), min_length=1, unit="epochs", help="Length of the decoder phase.")
     batch_size: int = option(1, ge=1, help="Pictures per step, over all processes.")
     min_aspect: float = option(1.0, gt=0, help="Smallest width over height of crops.")
     max_aspect: float = option(1.0, gt=0, help="Largest width over height of crops.")
@@ -118,10 +200,10 @@ class TrainOptions(ModelOptions):
     max_size: int = option(480, ge=1, unit="px", help="Largest crop.")
     min_scale: float = option(1.0, gt=0, help="Smallest short side before cropping, over the crop.")
     max_scale: float = option(2.0, gt=0, help="Largest short side before cropping, over the crop.")
-    sc_max_lr: FloatList = option((5e-5,), min_length=1, help="Peak learning rate of the filter phase.")
-    sc_lr_pow: IntList = option((2,), min_length=1, help="Shape of the learning rate of the filter phase.")
-    md_max_lr: FloatList = option((5e-4,), min_length=1, help="Peak learning rate of the decoder phase.")
-    md_lr_pow: IntList = option((2,), min_length=1, help="Shape of the learning rate of the decoder phase.")
+    sc_max_lr: NotNegative = option((5e-5,), min_length=1, help="Peak learning rate of the filter phase.")
+    sc_lr_pow: Power = option((2,), min_length=1, help="Shape of the learning rate of the filter phase.")
+    md_max_lr: NotNegative = option((5e-4,), min_length=1, help="Peak learning rate of the decoder phase.")
+    md_lr_pow: Power = option((2,), min_length=1, help="Shape of the learning rate of the decoder phase.")
     min_lr: float = option(1e-8, ge=0, help="Learning rate at both ends of a phase.")
     grad_clip: float = option(1.5, gt=0, help="Largest L2 norm of all gradients together.")
 
@@ -138,6 +220,12 @@ class TrainOptions(ModelOptions):
             raise ValueError(
                 f"no multiple of {self.multiple_of} that is at least {self.smallest_side} lies between "
                 f"min_size {self.min_size} and max_size {self.max_size}"
+            )
+        side = self.smallest_crop // max(self.ps)
+        if self.batch_size * side**2 < 2:
+            raise ValueError(
+                f"one crop of {self.smallest_crop} px has a single latent of patch size {max(self.ps)}, which has no "
+                f"spread; raise min_size to {self.smallest_crop + self.multiple_of} or batch_size to 2"
             )
         return self
 

@@ -5,6 +5,9 @@ from codectk.specs import CodecSpec, TrainerSpec
 
 CODECTK_API = 1
 
+READS = (1,)
+"""Bitstream versions that this release decodes."""
+
 PAPER = "Jacobellis and Yadwadkar, FRAPPE: Full Input, Residual Output Autoencoding, arXiv:2605.28992"
 
 
@@ -14,13 +17,13 @@ def codectk_codecs() -> list[CodecSpec]:
     return [
         CodecSpec(
             name="frappe",
-            summary="progressive: one linear filter per channel, large decoder",
+            summary="one linear filter per channel, large decoder",
             target="codectk_frappe.codec:FrappeCodec",
             kinds=("image/rgb8",),
             encode_options="codectk_frappe.options:EncodeOptions",
             needs_weights=True,
             rate_option="channels",
-            progressive=True,
+            reads=READS,
             portability="any-machine",
             paper=PAPER,
         )

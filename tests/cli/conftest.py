@@ -1,5 +1,6 @@
 """The installed program as a user runs it, and files to run it on."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,24 @@ def photo(tmp_path: Path) -> Path:
 def weights() -> Path:
     """Tiny frappe weights."""
     return GOLDEN / "tiny.safetensors"
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """Install a plugin of one module; returns the environment in which it is found."""
+
+    def install(distribution: str, source: str, requires: str = "") -> dict[str, str]:
+        site = tmp_path / "site"
+        module = distribution.replace("-", "_")
+        info = site / f"{module}-1.0.dist-info"
+        info.mkdir(parents=True)
+        needs = f"Requires-Dist: {requires}\n" if requires else ""
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n{needs}")
+        (info / "entry_points.txt").write_text(f"[codectk]\n{module} = {module}\n")
+        (site / f"{module}.py").write_text(source)
+        return {**os.environ, "PYTHONPATH": str(site)}
+
+    return install
 
 
 def mistakes(done: "subprocess.CompletedProcess[str]") -> str:

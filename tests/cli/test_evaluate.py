@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def test_bd_rates_are_given_for_every_pair_with_overlap(tmp_path: Path, codectk:
     first, second = pairs
     assert (1 + first["percent"] / 100) * (1 + second["percent"] / 100) == pytest.approx(1, abs=1e-6)
     assert 0 < first["overlap"] <= 1
+    assert first["files"] == second["files"] == 2
 
 
 def test_the_report_is_one_self_contained_page(tmp_path: Path, codectk: Run, folder: Path) -> None:
@@ -75,7 +77,54 @@ def test_results_are_not_replaced_without_force(tmp_path: Path, codectk: Run, fo
     words = ["evaluate", "-c", "png", "--data", folder, "--out", "out", "--pictures", "0"]
     assert codectk(*words).returncode == 0
     assert "--force" in mistakes(codectk(*words))
+    (tmp_path / "out" / "report.html").unlink()
+    assert "--force" in mistakes(codectk(*words)), "rows of an evaluation that was cut short are results too"
+    words[2] = "jpegls"
     assert codectk(*words, "--force").returncode == 0
+    assert [path.name for path in (tmp_path / "out" / "files").iterdir()] == ["jpegls"], "no files of other codecs"
+
+
+def test_force_leaves_alone_what_is_no_result(tmp_path: Path, codectk: Run, folder: Path) -> None:
+    precious = tmp_path / "out" / "files" / "precious.txt"
+    precious.parent.mkdir(parents=True)
+    precious.touch()
+    words = ["evaluate", "-c", "png", "--data", folder, "--out", "out", "--pictures", "0"]
+    assert codectk(*words, "--force").returncode == 0
+    assert precious.exists()
+
+
+def test_odd_names_and_two_weights_of_one_codec(tmp_path: Path, codectk: Run, folder: Path, weights: Path) -> None:
+    odd = os.fsencode(folder) + b"/caf\xe9.png"
+    (folder / "a.png").rename(os.fsdecode(odd))
+    (folder / "b <i>.png").unlink()
+    for name in ("$\\frac$", "other"):
+        (tmp_path / f"{name}.safetensors").write_bytes(weights.read_bytes())
+    words = ["-w", "$\\frac$.safetensors", "-w", "other.safetensors", "-c", "jpeg:quality=20,70:subsampling=4:4:4"]
+    done = codectk("evaluate", *words, "--data", folder, "--out", "out", errors="surrogateescape")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
+    assert not any(row["error"] for row in rows)
+    assert {row["codec"] for row in rows} == {"jpeg", "frappe@$\\frac$", "frappe@other"}
+    assert {row["setting"] for row in rows if row["codec"] == "jpeg"} == {
+        f"quality={q} subsampling=4:4:4" for q in (20, 70)
+    }
+    assert b"caf\xe9.png" in (tmp_path / "out" / "rows.csv").read_bytes()
+    assert "frappe@$\\frac$" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_transparent_and_deep_pictures_are_evaluated_as_compress_takes_them(
+    tmp_path: Path, codectk: Run, folder: Path
+) -> None:
+    Image.open(folder / "a.png").convert("RGBA").save(folder / "a.png")
+    (folder / "b <i>.png").unlink()
+    deep = (np.arange(20 * 30, dtype=np.uint16) * 100).reshape(20, 30)
+    Image.fromarray(deep).save(folder / "deep.png")
+    words = ["--background", "white", "--depth", "8", "--pictures", "2"]
+    done = codectk("evaluate", "-c", "jpeg:quality=50", "--data", folder, "--out", "out", *words)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
+    assert [row["error"] for row in rows] == ["", ""]
+    assert (tmp_path / "out" / "report.html").read_text().count("data:image/png;base64") == 4
 
 
 def test_without_codecs_all_that_work_are_evaluated(tmp_path: Path, codectk: Run, folder: Path) -> None:
@@ -93,6 +142,7 @@ def test_without_codecs_all_that_work_are_evaluated(tmp_path: Path, codectk: Run
         (["-c", "jpeg:quality=0"], "quality"),
         (["-c", "jpeg:quallity=5"], "quality"),
         (["-c", "jpeg::"], "NAME[@WEIGHTS]"),
+        (["-c", "jpeg:quality=5:quality=6"], "twice"),
         (["-c", "jpeg", "-c", "jpeg"], "same label"),
         (["-c", "frappe"], "weights"),
         (["-c", "jpeg", "--anchor", "webp"], "--anchor"),

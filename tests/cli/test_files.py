@@ -1,5 +1,6 @@
 """compress and decompress: right files from right input, one clear message and no file from wrong input."""
 
+import json
 import resource
 import signal
 import subprocess
@@ -59,6 +60,49 @@ def test_folders_keep_their_tree(tmp_path: Path, codectk: Run, photo: Path) -> N
     assert names(tmp_path / "out") == {"a.ctk", "deep/b.ctk"}
     assert codectk("decompress", "out", "-o", "back").returncode == 0
     assert names(tmp_path / "back") == {"a.png", "deep/b.png"}
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["there", "not yet there"])
+def test_an_output_with_a_separator_at_its_end_is_a_folder(
+    tmp_path: Path, codectk: Run, photo: Path, there: bool
+) -> None:
+    if there:
+        (tmp_path / "new").mkdir()
+    assert codectk("compress", photo, "-c", "png", "-o", "new/").returncode == 0
+    assert codectk("decompress", "new/photo.ctk", "-o", "back/").returncode == 0
+    assert names(tmp_path) == {"photo.png", "new/photo.ctk", "back/photo.png"}
+
+
+def test_a_folder_without_files_to_open_is_a_mistake(tmp_path: Path, codectk: Run) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "holds no .ctk files" in mistakes(codectk("decompress", "empty"))
+
+
+def test_weights_go_only_to_codecs_that_need_them(tmp_path: Path, codectk: Run, photo: Path, weights: Path) -> None:
+    assert codectk("compress", photo, "-c", "png", "-o", "mixed/a.ctk").returncode == 0
+    assert codectk("compress", photo, "-w", weights, "-o", "mixed/b.ctk").returncode == 0
+    done = codectk("decompress", "mixed", "-w", weights, "-o", "back")
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path / "back") == {"a.png", "b.png"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-cjpeg"],
+        ["-c", "png", "-c", "jpeg"],
+        ["--codec=jpeg"],
+        ["--codec", "jpeg", "-o", "photo.ctk"],
+    ],
+    ids=" ".join,
+)
+def test_the_codec_is_named_in_every_way_that_flags_are_written(
+    tmp_path: Path, codectk: Run, photo: Path, words: list[str]
+) -> None:
+    done = codectk("compress", photo, *words, "--quality", "5")
+    assert done.returncode == 0, done.stderr
+    about = json.loads(codectk("info", "photo.ctk", "--json").stdout)
+    assert about["codec"] == "jpeg"
 
 
 def test_one_bad_file_does_not_stop_the_others(tmp_path: Path, codectk: Run, photo: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from codectk.checkpoint import Checkpoint
+from codectk.state import load_state
 
 from .conftest import Run, mistakes, program
 
@@ -22,7 +23,7 @@ GUIDE = [
 ]
 MODEL = ["--ps", "8", "4", "--decoder_dim", "6", "--decoder_arch", "C"]
 DATA = ["--batch_size", "1", "--min_size", "16", "--max_size", "16", "--device", "cpu", "--workers", "0"]
-TINY = [*MODEL, *DATA, "--epochs_single", "12", "--epochs-merged", "12", "--log-every", "1"]
+TINY = [*MODEL, *DATA, "--epochs_single", "12", "--epochs-merged", "12", "--log-every", "1", "--save-every", "1e-6"]
 
 
 @pytest.fixture
@@ -55,6 +56,12 @@ def test_the_guides_command_is_understood_as_it_is_written(codectk: Run) -> None
 @pytest.mark.parametrize("words", [["--ps", "32x3,16"], ["--ps=32,32,32,16"], ["--ps", "32", "32x2", "16"]])
 def test_lists_are_written_in_three_ways(codectk: Run, words: list[str]) -> None:
     assert "ps: [32, 32, 32, 16]" in codectk("train", "frappe", *words, "--dry-run").stdout
+
+
+def test_a_list_ends_at_a_short_flag_but_not_at_a_negative_number(codectk: Run) -> None:
+    assert "ps: [32, 16]" in codectk("train", "frappe", "--ps", "32", "16", "-n").stdout
+    assert "Usage" in codectk("train", "frappe", "--ps", "32", "-h").stdout
+    assert "-5" in mistakes(codectk("train", "frappe", "--ps", "8", "-5", "-n"))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +110,16 @@ def test_bad_training_requests_are_one_message(codectk: Run, words: list[str], p
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words", [["train", "frappe", "--ps", "8", "--device", "cpu"], ["demo"]], ids=["train", "demo"]
+)
+def test_a_run_folder_that_cannot_be_made_is_a_plain_mistake(tmp_path: Path, codectk: Run, words: list[str]) -> None:
+    (tmp_path / "taken").write_text("a file")
+    message = mistakes(codectk(*words, "--out", "taken"))
+    assert "taken" in message
+    assert "Unexpected" not in message
+
+
 def test_an_unknown_trainer_names_the_nearest(codectk: Run) -> None:
     assert "Did you mean 'frappe'" in mistakes(codectk("train", "frape"))
 
@@ -112,6 +129,35 @@ def test_an_unknown_key_in_a_config_names_file_and_nearest(tmp_path: Path, codec
     message = mistakes(codectk("train", "frappe", "--config", "mine.yaml"))
     assert "mine.yaml" in message
     assert "'decoder_dim'" in message
+
+
+@pytest.mark.parametrize(
+    ("config", "flags", "parts"),
+    [
+        ("decoder_dim: -5", ["--ps", "8"], ["decoder_dim", "mine.yaml", "-5"]),
+        ("decoder-dim: 5\ndecoder_dim: 6", ["--ps", "8"], ["decoder_dim", "twice", "mine.yaml", "line 2"]),
+        ("ps: 8\nmin_size: 600", ["--max_size", "480"], ["min_size", "mine.yaml", "the command line"]),
+        ("ps: 8\nmin_size: 600", ["--max_size", "big"], ["max_size", "in the command line"]),
+        ("ps: [8\ndecoder_dim: 6", [], ["mine.yaml", "line 2"]),
+        ("a: &a [1]\nps: *a", [], ["mine.yaml", "aliases", "line 1"]),
+        ("ps: 8\ndecoder_arch: " + "C" * 5000, [], ["decoder_arch", "mine.yaml"]),
+        ("x" * (2 << 20), [], ["mine.yaml", "bytes"]),
+    ],
+    ids=["value", "twice", "between", "flag", "syntax", "alias", "long", "large"],
+)
+def test_a_mistake_in_a_config_is_one_short_line_that_names_the_source(
+    tmp_path: Path, codectk: Run, config: str, flags: list[str], parts: list[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(config)
+    message = mistakes(codectk("train", "frappe", "--config", "mine.yaml", *flags, "--dry-run"))
+    assert all(part in message for part in parts), message
+    assert len(message) < 400
+
+
+def test_rules_between_options_hold_for_all_sources_together(tmp_path: Path, codectk: Run) -> None:
+    (tmp_path / "mine.yaml").write_text("ps: 8\nmin_size: 600\n")
+    done = codectk("train", "frappe", "--config", "mine.yaml", "--max_size", "640", "--dry-run")
+    assert "min_size: 600  (set)" in done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
@@ -129,10 +175,10 @@ def test_a_stopped_process_resumes_to_the_same_weights(
         stderr=subprocess.PIPE,
         text=True,
     )
-    log = tmp_path / "stopped" / "log.csv"
+    state = tmp_path / "stopped" / "state.safetensors"
     deadline = time.monotonic() + 60
-    # The log appears when training begins; from then on a signal falls between two steps.
-    while not log.exists() and time.monotonic() < deadline:
+    # States are saved all the time; the signal comes in the second phase, with more than half of the steps to go.
+    while time.monotonic() < deadline and not (state.exists() and load_state(state)["finished"]):
         time.sleep(0.01)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
@@ -166,3 +212,36 @@ def test_weights_are_also_written_under_the_given_name(tmp_path: Path, codectk: 
     assert "is not empty" in mistakes(
         codectk("train", "frappe", "--data", pictures, "--ps", "8", "--out", "run", "--device", "cpu")
     ).replace("\n", " ")
+
+
+def test_a_batch_that_devices_cannot_share_is_refused_before_anything_starts(tmp_path: Path, codectk: Run) -> None:
+    message = mistakes(codectk("train", "frappe", *MODEL, *DATA, "--devices", "2", "--out", "run"))
+    assert "--batch-size" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_stop_on_ctrl_c_and_resume_with_words_of_ours_only(
+    tmp_path: Path, codectk: Run, pictures: Path
+) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    words = ["--batch_size", "2", "--devices", "2", "--out=run", "--epochs_single", "40"]
+    process = subprocess.Popen(
+        [program(), "train", "frappe", "--data", str(pictures), *TINY, *words],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = tmp_path / "run" / "log.csv"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and log.read_text().count("\n") > 1) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert [line.split()[0] for line in stderr.splitlines()] == ["training", "error:"], stderr
+    assert "--resume run" in stderr
+    resumed = codectk("train", "frappe", "--resume=run", env=environment)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "elastic" not in resumed.stderr
+    assert Checkpoint.open(tmp_path / "run" / "weights.safetensors").codec == "frappe"

@@ -76,12 +76,17 @@ def gather(
     Raises:
         OptionsError, UnknownName: a source is missing, or holds an unknown name or a bad value.
     """
-    values: dict[str, Any] = {}
+    sources: dict[str, Mapping[str, Any]] = {}
     if recipe:
-        values |= _checked(model, read_yaml(recipe_path(recipes, recipe)), f"recipe {recipe}")
+        sources[f"recipe {recipe}"] = read_yaml(recipe_path(recipes, recipe))
     if config:
-        values |= _checked(model, read_yaml(config), str(config))
-    return model.parse(values | dict(flags), "the command line" if flags else "the defaults")
+        sources[str(config)] = read_yaml(config)
+    if flags:
+        sources["the command line"] = flags
+    values: dict[str, Any] = {}
+    for source, given_there in sources.items():
+        values |= model.parse_part(given_there, source)
+    return model.parse(values, ", ".join(sources) or "the defaults")
 
 
 def join_words(args: list[str], fields: Mapping[str, FieldInfo]) -> list[str]:
@@ -95,7 +100,7 @@ def join_words(args: list[str], fields: Mapping[str, FieldInfo]) -> list[str]:
             joined.append(f"--{name[3:]}=false")
         elif _is_list(fields.get(name)):
             taken = []
-            while rest and not rest[0].startswith("--"):
+            while rest and not _is_flag(rest[0]):
                 taken.append(rest.pop(0))
             joined += [f"{word}={','.join(taken)}"] if taken else [word]
         elif _is_switch(fields.get(name)):
@@ -106,6 +111,11 @@ def join_words(args: list[str], fields: Mapping[str, FieldInfo]) -> list[str]:
         else:
             joined.append(word)
     return joined
+
+
+def _is_flag(word: str) -> bool:
+    """Whether a word is a flag and no value; `-5` is a value."""
+    return word.startswith("--") or (word.startswith("-") and word[1:2].isalpha())
 
 
 def _flag(name: str, field: FieldInfo) -> click.Option:
@@ -158,12 +168,3 @@ def _is_list(field: FieldInfo | None) -> bool:
 
 def _is_switch(field: FieldInfo | None) -> bool:
     return field is not None and field.annotation is bool
-
-
-def _checked(model: Model, values: dict[str, Any], source: str) -> dict[str, Any]:
-    """Names and values are checked against their source, so that the message names it; required ones may be missing."""
-    named = {normalise(key): value for key, value in values.items()}
-    filled = {n: f.get_default(call_default_factory=True) for n, f in model.model_fields.items() if not f.is_required()}
-    if set(model.model_fields) - set(filled) <= set(named) or set(named) - set(model.model_fields):
-        model.parse(named, source)
-    return named

@@ -12,7 +12,9 @@ from codectk.registry import Registry
 from codectk.specs import CodecSpec, normalise
 from codectk_cli.shared import warn
 
-_WORD = re.compile(r"(?P<name>[^@:]+)(?:@(?P<weights>.+?))?(?P<settings>(?::[A-Za-z_-]+=[^:]+)*)")
+# A value may hold colons, such as 4:4:4: a setting ends where another NAME= follows.
+_NEXT = r":(?=[A-Za-z][\w-]*=)"
+_WORD = re.compile(rf"(?P<name>[^@:]+)(?:@(?P<weights>.+?))?(?P<settings>(?:{_NEXT}.+)?)")
 
 
 def candidates(words: tuple[str, ...], weights: tuple[Path, ...], device: str, registry: Registry) -> list[Candidate]:
@@ -20,26 +22,29 @@ def candidates(words: tuple[str, ...], weights: tuple[Path, ...], device: str, r
 
     Args:
         words: `jpeg`, `frappe@weights.safetensors`, `avif:quality=30,50:speed=8`; several options combine.
-        weights: weights files; each serves the named codec it belongs to that has none of its own, or joins in.
+        weights: weights files; they serve the named codec they belong to that has none of its own, or join in.
         device: where networks run.
 
     Raises:
         OptionsError: a word cannot be read, or two candidates would have one label.
         CodectkError: a codec named by the user cannot be loaded.
     """
-    by_codec = {normalise(_codec_of(path)): path for path in weights}
+    by_codec: dict[str, list[Path]] = {}
+    for path in weights:
+        by_codec.setdefault(normalise(_codec_of(path)), []).append(path)
     parsed = [_parse(word) for word in words]
     if not words and not weights:
         return _every_codec(registry, device)
     named = {normalise(registry.find(CodecSpec, name).spec.name) for name, _, _ in parsed}
-    parsed += [(codec, path, "") for codec, path in by_codec.items() if codec not in named]
+    parsed += [(codec, None, "") for codec in by_codec if codec not in named]
     found: list[Candidate] = []
     for name, own, settings in parsed:
         spec: CodecSpec = registry.find(CodecSpec, name).spec
-        path = own or by_codec.get(normalise(spec.name))
-        loaded = load_codec(name, path, device, registry)
-        label = spec.name if own is None else f"{spec.name}@{own.stem}"
-        found.append(Candidate(label, loaded, _settings(loaded, settings)))
+        paths: list[Path | None] = [own] if own else [*by_codec.get(normalise(spec.name), [])] or [None]
+        for given in paths:
+            loaded = load_codec(name, given, device, registry)
+            label = f"{spec.name}@{given.stem}" if given and (own or len(paths) > 1) else spec.name
+            found.append(Candidate(label, loaded, _settings(loaded, settings)))
     labels = [candidate.label for candidate in found]
     if len(set(labels)) < len(labels):
         raise OptionsError("Two codecs would have the same label in the results.", "Name each once, or rename weights.")
@@ -70,8 +75,10 @@ def _parse(word: str) -> tuple[str, Path | None, str]:
 def _settings(loaded: LoadedCodec, text: str) -> tuple[dict[str, Any], ...]:
     """All combinations of the given values; the codec's own rate points for its rate option if that is not given."""
     values: dict[str, list[Any]] = {}
-    for part in filter(None, text.split(":")):
+    for part in filter(None, re.split(_NEXT, text)):
         name, _, listed = part.partition("=")
+        if normalise(name) in values:
+            raise OptionsError(f"{name} stands twice in '{text[1:]}'.", f"Write {name}=A,B for several values.")
         values[normalise(name)] = listed.split(",")
     rate_option = loaded.spec.rate_option
     if rate_option and rate_option not in values and loaded.codec.rate_points:

@@ -5,6 +5,7 @@ import sys
 import traceback
 import warnings
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 import click
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     Exit codes: 0 done, 1 a mistake or a damaged file, 2 wrong usage, 128 + n stopped by signal n.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    _mend_streams()
     # Read by torch when it is loaded. Threads that wait actively for each other are many times slower than one thread
     # as soon as another program wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -85,22 +87,41 @@ def _run(arguments: list[str]) -> int:
     debug = "--debug" in arguments[: _first_name(arguments)]
     try:
         result: Any = cli.main(args=arguments, prog_name="codectk", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
         return 130
-    except CodectkError as error:
-        return _tell(str(error), debug, 128 + error.signal_number if isinstance(error, TrainingStopped) else 1)
-    except MemoryError:
-        return _tell("There is not enough memory for this. Use smaller files, or a machine with more.", debug, 1)
     except BrokenPipeError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        return _tell(f"Unexpected: {reason}. `codectk --debug …` shows where; please report it.", debug, 1)
+        return _tell(_words(error), debug, 128 + error.signal_number if isinstance(error, TrainingStopped) else 1)
     return result if isinstance(result, int) else 0
+
+
+def _words(error: Exception) -> str:
+    """What went wrong, for a user."""
+    if isinstance(error, CodectkError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for this. Use smaller files, or a machine with more."
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return f"{place}{error.strerror or error}. Check the path, its permissions and the space on the disk."
+    reason = f"{type(error).__name__}: {error}"
+    return f"Unexpected: {reason}. `codectk --debug …` shows where; please report it."
+
+
+def _mend_streams() -> None:
+    """Output that is closed goes nowhere; a character that the terminal has not becomes a question mark."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _tell(message: str, debug: bool, code: int) -> int:

@@ -1,7 +1,7 @@
 """`report.html`: one self-contained page with plots, tables and pictures side by side."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -12,7 +12,7 @@ from codectk.arrays import Array
 from codectk.errors import CodectkError
 from codectk.evaluate import BDRate, Candidate, Point, Row
 from codectk.files import read_bytes, write_bytes
-from codectk.images import to_pillow
+from codectk.images import Picture, to_pillow
 from codectk.inputs import read_array
 
 PICTURE_SIDE = 480
@@ -37,6 +37,7 @@ def write_report(
     candidates: Sequence[Candidate],
     files: Sequence[Path],
     bpp: float | None = None,
+    read: Callable[[Path], Picture] = read_array,
 ) -> None:
     """Write the page.
 
@@ -47,15 +48,20 @@ def write_report(
         candidates: the codecs, to decode the files that are shown.
         files: inputs to show, in the order in which they were evaluated.
         bpp: rate at which codecs are shown side by side; by default the middle of what all of them reach.
+        read: how an input becomes an array, as for `codectk.evaluate.evaluate`.
     """
     metrics = list(dict.fromkeys(name for point in points for name in point.metrics))
     parts = [f"<h1>{escape(title)}</h1>", "<p>bpp counts the whole file. Each picture was decoded from its file.</p>"]
     parts += ["<div class=row>", *(_plot(points, metric) for metric in metrics), "</div>"]
     parts += [_points_table(points, metrics), _bd_table(compared, metrics[0]) if compared else ""]
-    parts += [_side_by_side(file, number, rows, candidates, path.parent, bpp) for number, file in enumerate(files)]
+    for number, file in enumerate(files):
+        picture = _original(file, read)
+        mine = [row for row in rows if row.number == number and not row.error]
+        if picture is not None and mine:
+            parts.append(_side_by_side(file, picture, mine, candidates, path.parent, bpp))
     parts.append(_errors(rows))
     page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
-    write_bytes(path, (page + "\n".join(parts) + "</html>").encode(), force=True)
+    write_bytes(path, (page + "\n".join(parts) + "</html>").encode(errors="backslashreplace"), force=True)
 
 
 def _plot(points: Sequence[Point], metric: str) -> str:
@@ -69,15 +75,20 @@ def _plot(points: Sequence[Point], metric: str) -> str:
         for codec in dict.fromkeys(point.codec for point in points):
             curve = sorted((p.bpp, p.metrics[metric]) for p in points if p.codec == codec and metric in p.metrics)
             if curve:
-                axes.plot(*zip(*curve, strict=True), marker="o", markersize=4, label=codec)
+                axes.plot(*zip(*curve, strict=True), marker="o", markersize=4, label=_literal(codec))
         axes.set_xscale("log")
         axes.set_xlabel("bpp (whole file)")
-        axes.set_ylabel(metric)
+        axes.set_ylabel(_literal(metric))
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize="small")
         stream = StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()[stream.getvalue().index("<svg") :]
+
+
+def _literal(text: str) -> str:
+    """Text that matplotlib shows as it is, instead of reading $…$ as a formula."""
+    return text.encode(errors="backslashreplace").decode().replace("$", r"\$")
 
 
 def _points_table(points: Sequence[Point], metrics: Sequence[str]) -> str:
@@ -104,7 +115,8 @@ def _bd_table(compared: Mapping[tuple[str, str], BDRate], metric: str) -> str:
     return (
         f"<h2>BD-rate ({escape(metric)})</h2>"
         "<p>Bytes that a column's codec needs more (+) or less (−) at equal quality, "
-        "in brackets the part of the joint quality range that both curves cover. Piecewise cubic interpolation.</p>"
+        "in brackets the part of the joint quality range that both curves cover, and the number of files that both "
+        "codecs coded at all their settings: means are over these. Piecewise cubic interpolation.</p>"
         f"<table><tr><th></th>{head}</tr>{''.join(lines)}</table>"
     )
 
@@ -112,19 +124,16 @@ def _bd_table(compared: Mapping[tuple[str, str], BDRate], metric: str) -> str:
 def _bd_cell(result: BDRate | None) -> str:
     if result is None:
         return "<td></td>"
+    files = f"{result.files} file{'' if result.files == 1 else 's'}"
     if result.percent is None:
-        return f"<td>too little overlap ({result.overlap:.0%})</td>"
-    return f"<td>{result.percent:+.1f} % ({result.overlap:.0%})</td>"
+        return f"<td>too little overlap ({result.overlap:.0%}, {files})</td>"
+    return f"<td>{result.percent:+.1f} % ({result.overlap:.0%}, {files})</td>"
 
 
 def _side_by_side(
-    file: Path, number: int, rows: Sequence[Row], candidates: Sequence[Candidate], folder: Path, bpp: float | None
+    file: Path, picture: Array, mine: Sequence[Row], candidates: Sequence[Candidate], folder: Path, bpp: float | None
 ) -> str:
     """The original and each codec at about one rate."""
-    mine = [row for row in rows if row.number == number and not row.error]
-    picture = _original(file)
-    if picture is None or not mine:
-        return ""
     target = bpp or _common_rate(mine)
     figures = [_figure(picture, "original")]
     for candidate in candidates:
@@ -139,9 +148,9 @@ def _side_by_side(
     return f"<h2>{escape(file.name)} at about {target:.3f} bpp</h2><div class=row>{''.join(figures)}</div>"
 
 
-def _original(file: Path) -> Array | None:
+def _original(file: Path, read: Callable[[Path], Picture]) -> Array | None:
     try:
-        picture = read_array(file)
+        picture = read(file)
     except CodectkError:
         return None
     return picture.x if picture.info.is_image and picture.x.dtype == "uint8" else None

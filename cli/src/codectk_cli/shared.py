@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -61,39 +62,40 @@ def table(*columns: str, title: str = "", right: Iterable[str] = ()) -> Table:
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Any]:
     """A function to call after each step; the bar appears after two seconds, and only on a terminal."""
-    import time
+    from threading import Timer
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console(stderr=True), transient=True)
     task = bar.add_task(description, total=total)
-    start = time.monotonic()
-
-    def advance() -> None:
-        bar.advance(task)
-        if not bar.live.is_started and time.monotonic() - start > SLOW and sys.stderr.isatty():
-            bar.start()
-
+    timer = Timer(SLOW, bar.start)  # a thread of its own, since one step may take minutes
+    timer.daemon = True
+    if sys.stderr.isatty():
+        timer.start()
     try:
-        yield advance
+        yield lambda: bar.advance(task)
     finally:
+        timer.cancel()
+        if timer.is_alive():
+            timer.join()
         if bar.live.is_started:
             bar.stop()
 
 
-def plan_outputs(inputs: Iterable[Path], out: Path | None, suffix: str) -> list[tuple[Path, Path]]:
+def plan_outputs(inputs: Iterable[Path], out: str | None, suffix: str) -> list[tuple[Path, Path]]:
     """Where the result of each input file goes.
 
     Args:
         inputs: files and folders; a folder stands for all files in it that the command takes.
         out: a file (for one input), or a folder, which keeps the inputs' tree; None puts results beside the inputs.
+            With a separator at its end it is a folder, whether it is there yet or not.
         suffix: ending of the results; with an empty one the caller decides by content.
 
     Raises:
-        CodectkError: two inputs would have the same result, or an input is missing.
+        CodectkError: two inputs would have the same result, or an input is missing or an empty folder.
     """
-    from codectk.errors import OutputError
+    from codectk.errors import InputError, OutputError
     from codectk.inputs import find_inputs
 
     inputs = list(inputs)
@@ -101,12 +103,14 @@ def plan_outputs(inputs: Iterable[Path], out: Path | None, suffix: str) -> list[
     for given in inputs:
         if given.is_dir():
             files = find_inputs(given) if suffix else sorted(given.rglob("*.ctk"))
+            if not files:
+                raise InputError(f"{given} holds no .ctk files.", "Check the path.")
             found += [(file, file.relative_to(given)) for file in files]
         else:
             found.append((given, Path(given.name)))
     if out is not None and len(inputs) == 1 and not inputs[0].is_dir() and not _means_folder(out):
-        return [(found[0][0], out)]
-    plan = [(file, (out / inside if out else file).with_suffix(suffix or file.suffix)) for file, inside in found]
+        return [(found[0][0], Path(out))]
+    plan = [(file, (Path(out) / inside if out else file).with_suffix(suffix or file.suffix)) for file, inside in found]
     taken: dict[Path, Path] = {}
     for file, target in plan:
         if target in taken:
@@ -131,8 +135,8 @@ def each(plan: list[tuple[Path, Path]], description: str, work: Any) -> int:
     return 1 if failures else 0
 
 
-def _means_folder(out: Path) -> bool:
-    return out.is_dir()
+def _means_folder(out: str) -> bool:
+    return out.endswith(("/", os.sep)) or Path(out).is_dir()
 
 
 def complete_codec(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Self
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from codectk.train import Watcher
+from codectk.log import Watcher
 from codectk_cli.shared import console
 
 

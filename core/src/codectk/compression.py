@@ -25,7 +25,7 @@ from codectk.errors import (
 )
 from codectk.options import Options, packaged
 from codectk.registry import Registered, Registry, get_registry
-from codectk.specs import CodecSpec, normalise, resolve
+from codectk.specs import CodecSpec, normalise
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class LoadedCodec:
         Raises:
             OptionsError: see `Options.parse`.
         """
-        model: type[Options] = resolve(self.spec.encode_options)
+        model: type[Options] = self.registered.load(self.spec.encode_options)
         return model.parse(values or {}, f"codec {self.spec.name}")
 
     def compress(self, x: Array, info: ArrayInfo, options: Options | None = None) -> Compressed:
@@ -112,7 +112,7 @@ class LoadedCodec:
         carrier = arrays.carrier_info(header.info, self.spec.kinds)
         padded = arrays.padded_info(carrier, self.codec.multiple_of, self.codec.min_size)
         encoded = Encoded(header.params, file.segments, header.symbol_check)
-        model = resolve(self.spec.decode_options)
+        model = self.registered.load(self.spec.decode_options)
         try:
             x_hat = self.codec.decode(encoded, padded, options if options is not None else model())
         except CodectkError as error:
@@ -164,19 +164,24 @@ def load_codec(
     Raises:
         UnknownName: no such codec is installed.
         WeightsError: the codec needs weights and has none, or these belong to another codec.
+        PluginError: the codec cannot be imported or made.
     """
     registered = (registry or get_registry()).find(CodecSpec, name)
     spec: CodecSpec = registered.spec
     checkpoint = _find_weights(spec, weights)
+    codec_class = registered.load(spec.target)
     try:
-        codec_class = resolve(spec.target)
-    except ImportError as error:
+        codec = codec_class.load(checkpoint, device)
+    except (CodectkError, MemoryError):
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]
         raise PluginError(
-            f"Codec {spec.name} cannot be loaded: {error}.",
-            f"Repair it with `pip install --upgrade {registered.distribution}`.",
+            f"Codec {spec.name} of {registered.distribution} does not start ({reason}).",
+            f"Repair it with `pip install --upgrade {registered.distribution}`, or name other weights with -w.",
         ) from error
     digest = bytes.fromhex(checkpoint.digest)[:DIGEST_BYTES] if checkpoint else None
-    return LoadedCodec(registered, codec_class.load(checkpoint, device), digest)
+    return LoadedCodec(registered, codec, digest)
 
 
 def decompress(

@@ -13,7 +13,7 @@ from codectk.arrays import Array, ArrayInfo, to_kind
 from codectk.errors import CodectkError, InputError
 from codectk.inputs import find_inputs, read_array
 from codectk.registry import Registry, get_registry
-from codectk.specs import DatasetSpec, normalise, resolve
+from codectk.specs import DatasetSpec, normalise
 
 CACHE_BYTES = 1 << 29
 """Arrays that a folder dataset keeps in memory."""
@@ -212,7 +212,8 @@ def _paths(name: str, split: str, registry: Registry) -> Any:
     """A list of files, or whatever dataset object a plugin's target returns."""
     if not _is_dataset(name, registry) and (Path(name).exists() or "/" in name):
         return find_inputs(Path(name))
-    return resolve(registry.find(DatasetSpec, name).spec.target)(split)
+    registered = registry.find(DatasetSpec, name)
+    return registered.load(registered.spec.target)(split)
 
 
 def _is_dataset(name: str, registry: Registry) -> bool:

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from codectk.files import read_bytes, write_bytes
 from codectk.images import Picture
 from codectk.inputs import read_array
 from codectk.registry import Registry, get_registry
-from codectk.specs import MetricSpec, resolve
+from codectk.specs import Direction, MetricSpec
 
 MINIMUM_OVERLAP = 0.15
 """BD-rates over less than this part of the joint quality range say little and are not given."""
@@ -99,12 +101,14 @@ class BDRate:
         percent: mean difference of rate; negative if the codec needs fewer bytes. None if the curves hardly overlap.
         overlap: part of the joint quality range that both curves cover, 0 to 1.
         low, high: quality range that was compared.
+        files: number of files that both codecs coded at all their settings, over which the means were taken.
     """
 
     percent: float | None
     overlap: float
     low: float
     high: float
+    files: int = 0
 
 
 def evaluate(
@@ -114,6 +118,7 @@ def evaluate(
     metrics: Sequence[str] = ("psnr", "ssim"),
     on_row: Callable[[Row], None] | None = None,
     registry: Registry | None = None,
+    read: Callable[[Path], Picture] = read_array,
 ) -> list[Row]:
     """Run every candidate at every setting on every file.
 
@@ -123,28 +128,38 @@ def evaluate(
         out: folder for the `.ctk` files, `OUT/files/CODEC/SETTING/NAME.ctk`.
         metrics: names of registered metrics; one that does not take an array's kind is left out for it.
         on_row: called with each row as soon as it is known.
+        read: how a file becomes an array.
 
     Returns:
         One row per combination. What fails is a row with `error` set.
     """
     rows: list[Row] = []
+    cold = list(candidates)
     for number, path in enumerate(files):
         try:
-            picture = read_array(path)
+            picture = read(path)
         except CodectkError as error:
-            failed = [
-                Row(c.label, dict(s), path.name, number, error=str(error)) for c in candidates for s in c.settings
-            ]
-            _report(failed, rows, on_row)
+            blanks = (Row(c.label, dict(s), path.name, number) for c in candidates for s in c.settings)
+            _report([replace(row, error=str(error)) for row in blanks], rows, on_row)
             continue
+        while cold:
+            _warm_up(cold.pop(), picture)
         for candidate in candidates:
             for setting in candidate.settings:
                 # The number keeps files of one name from different folders apart.
                 place = Path("files", candidate.label, _slug(setting), f"{number:04d}_{path.stem}.ctk")
                 blank = Row(candidate.label, dict(setting), path.name, number, str(place))
-                row = _fill(blank, candidate.loaded, picture, out / place, metrics, registry)
-                _report([row], rows, on_row)
+                _report([_fill(blank, candidate.loaded, picture, out / place, metrics, registry)], rows, on_row)
     return rows
+
+
+def _warm_up(candidate: Candidate, picture: Picture) -> None:
+    """Code a corner of the picture, so that what happens once in a process is not in the times of the first file."""
+    x = picture.x[tuple(slice(0, 16) for _ in picture.x.shape)]
+    info = replace(picture.info, shape=x.shape)
+    with suppress(Exception):  # the picture itself will tell
+        options = candidate.loaded.encode_options(candidate.settings[0])
+        candidate.loaded.decompress(container.unpack(candidate.loaded.compress(x, info, options).data))
 
 
 def average(rows: Iterable[Row]) -> list[Point]:
@@ -203,13 +218,52 @@ def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, f
     return BDRate(float(percent), overlap, float(low), float(high))
 
 
-def bd_rates(points: Sequence[Point], metric: str = "psnr") -> dict[tuple[str, str], BDRate]:
-    """BD-rate of every codec against every other: (anchor, codec) → result."""
+def bd_rates(
+    points: Sequence[Point], metric: str = "psnr", direction: Direction = "higher"
+) -> dict[tuple[str, str], BDRate]:
+    """BD-rate of every codec against every other: (anchor, codec) → result.
+
+    Args:
+        points: means over the same files for all codecs; `compare` sees to that.
+        metric: the measure of quality.
+        direction: which way it is better.
+    """
+    sign = 1 if direction == "higher" else -1
     curves: dict[str, list[tuple[float, float]]] = {}
     for point in points:
         if np.isfinite(point.metrics.get(metric, float("nan"))):
-            curves.setdefault(point.codec, []).append((point.bpp, point.metrics[metric]))
-    return {(a, b): bd_rate(curves[a], curves[b]) for a in curves for b in curves if a != b}
+            curves.setdefault(point.codec, []).append((point.bpp, sign * point.metrics[metric]))
+    results = {(a, b): bd_rate(curves[a], curves[b]) for a in curves for b in curves if a != b}
+    if direction == "higher":
+        return results
+    return {pair: replace(result, low=-result.high, high=-result.low) for pair, result in results.items()}
+
+
+def compare(
+    rows: Iterable[Row], metric: str = "psnr", registry: Registry | None = None
+) -> dict[tuple[str, str], BDRate]:
+    """BD-rate of every codec against every other, each pair over the files that both coded at all settings.
+
+    Args:
+        rows: from `evaluate`.
+        metric: a registered metric, whose direction says what is better.
+    """
+    direction = (registry or get_registry()).find(MetricSpec, metric).spec.direction
+    by_codec: dict[str, list[Row]] = {}
+    for row in rows:
+        by_codec.setdefault(row.codec, []).append(row)
+    good = {
+        codec: {r.number for r in of_codec if not r.error} - {r.number for r in of_codec if r.error}
+        for codec, of_codec in by_codec.items()
+    }
+    results: dict[tuple[str, str], BDRate] = {}
+    for a, b in permutations(by_codec, 2):
+        both = good[a] & good[b]
+        points = average(row for row in by_codec[a] + by_codec[b] if row.number in both)
+        pair = bd_rates(points, metric, direction)
+        if (a, b) in pair:
+            results[a, b] = replace(pair[a, b], files=len(both))
+    return results
 
 
 def _hull(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -259,10 +313,11 @@ def measure(
     """Values of the named metrics for one pair of arrays; those that do not take its kind are left out."""
     values: dict[str, float] = {}
     for name in metrics:
-        spec: MetricSpec = (registry or get_registry()).find(MetricSpec, name).spec
+        registered = (registry or get_registry()).find(MetricSpec, name)
+        spec: MetricSpec = registered.spec
         if spec.kinds and info.kind not in spec.kinds:
             continue
-        metric = resolve(spec.target)()
+        metric = registered.load(spec.target)()
         metric.update(x, x_hat, info)
         values |= metric.compute()
     return values

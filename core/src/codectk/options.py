@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from reprlib import Repr
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from codectk.errors import OptionsError, UnknownName
+from codectk.errors import OptionsError, PluginError, UnknownName
 from codectk.specs import normalise
+
+MAX_YAML_BYTES = 1 << 20
+"""Configuration files above this size are refused."""
 
 
 class Options(BaseModel):
@@ -28,14 +32,28 @@ class Options(BaseModel):
         Raises:
             OptionsError: an unknown name (the nearest one is given), a wrong type, or a value out of bounds.
         """
-        named = {normalise(str(key)): value for key, value in values.items()}
-        for key in named:
-            if key not in cls.model_fields:
-                raise _unknown(cls, key, source)
         try:
-            return cls.model_validate(named)
+            return cls.model_validate(_named(cls, values, source))
         except ValidationError as error:
             raise _invalid(error, source) from None
+
+    @classmethod
+    def parse_part(cls, values: Mapping[str, Any], source: str) -> dict[str, Any]:
+        """Check some of the options one by one; rules between options wait for `parse`.
+
+        Args:
+            values, source: see `parse`; any option may be missing.
+
+        Raises:
+            OptionsError: as `parse` does, except for rules between options.
+        """
+        named = _named(cls, values, source)
+        for name, value in named.items():
+            try:
+                _adapter(cls, name).validate_python(value)
+            except ValidationError as error:
+                raise _invalid(error, source, name) from None
+        return named
 
     def changed(self) -> dict[str, Any]:
         """JSON-ready values of all options that differ from their default."""
@@ -71,6 +89,9 @@ class RunOptions(Options):
     devices: int = option(1, ge=1, help="Processes to train with, one per GPU.")
     precision: Literal["float32", "bfloat16"] = option("float32", help="Arithmetic of the networks.")
     seed: int = option(0, ge=0, lt=1 << 32, help="Start of all random numbers.")
+    save_checkpoint_name: str | None = option(
+        None, help="Also write the weights here, as safetensors whatever the ending.", anytime=True
+    )
     workers: int = option(2, ge=0, help="Threads that prepare batches.", anytime=True)
     save_every: float = option(300.0, gt=0, unit="s", help="Time between saved states.", anytime=True)
     log_every: int = option(10, ge=1, unit="steps", help="Distance of logged values.")
@@ -80,16 +101,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Options from a YAML file: a mapping of names to values.
 
     Raises:
-        OptionsError: the file is missing, is not YAML, or holds something else.
+        OptionsError: the file is missing, too large, is not YAML, holds something else, or uses aliases.
     """
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            data = stream.read(MAX_YAML_BYTES + 1)
+        if len(data) > MAX_YAML_BYTES:
+            raise OptionsError(f"{path} is above {MAX_YAML_BYTES} bytes.", "Name a file of `name: value` lines.")
+        content = yaml.load(data.decode(), _plain_loader())
     except FileNotFoundError:
         raise OptionsError(f"{path} does not exist.", "Check the path of the configuration file.") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: 2020-13-45, not UTF-8, …
-        raise OptionsError(f"{path} cannot be read as YAML: {error}.", "Mend the file and try again.") from None
+        raise OptionsError(
+            f"{path} cannot be read as YAML: {_reason(error)}.", "Mend the file and try again."
+        ) from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -124,11 +151,17 @@ def packaged(place: str) -> Path:
 
     Args:
         place: `"package:path/inside"`.
+
+    Raises:
+        PluginError: there is no such package.
     """
     from importlib.resources import files
 
     package, _, inside = place.partition(":")
-    return Path(str(files(package).joinpath(inside)))
+    try:
+        return Path(str(files(package).joinpath(inside)))
+    except (ImportError, TypeError) as error:
+        raise PluginError(f"{place} is not there: {error}.", "Install the plugin that it belongs to again.") from error
 
 
 def _expand(value: Any) -> Any:
@@ -156,19 +189,83 @@ def _defaults(model: type[Options]) -> dict[str, Any]:
     return {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
 
 
+@cache
+def _plain_loader() -> Any:
+    """YAML's safe loader without aliases, which can make much of a small file, and without names that stand twice."""
+    import yaml
+
+    class PlainLoader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            if getattr(event, "anchor", None) is not None:
+                raise yaml.MarkedYAMLError(problem="anchors and aliases are not taken", problem_mark=event.start_mark)
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                name = normalise(str(key.value))
+                if name in seen:
+                    problem = f"'{_cut(name)}' stands twice"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                seen.add(name)
+            return super().construct_mapping(node, deep)
+
+    return PlainLoader
+
+
+@cache
+def _adapter(model: type[Options], name: str) -> TypeAdapter[Any]:
+    annotation = model.model_fields[name].rebuild_annotation()
+    return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
+
+
+def _named(model: type[Options], values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The values under the names of the model's fields."""
+    named: dict[str, Any] = {}
+    for key, value in values.items():
+        name = normalise(str(key))
+        if name not in model.model_fields:
+            raise _unknown(model, name, source)
+        if name in named:
+            raise OptionsError(f"Option '{name}' stands twice in {source}.", "Keep one of the two.")
+        named[name] = value
+    return named
+
+
 def _unknown(model: type[Options], key: str, source: str) -> OptionsError:
+    key = _cut(key)
     near = get_close_matches(key, list(model.model_fields), n=1)
     known = ", ".join(model.model_fields) or "none"
     advice = f"Did you mean '{near[0]}'?" if near else f"Options here: {known}."
     return OptionsError(f"There is no option '{key}' in {source}.", advice)
 
 
-def _invalid(error: ValidationError, source: str) -> OptionsError:
-    first = error.errors()[0]
-    name = str(first["loc"][0]) if first["loc"] else ""
-    message = first["msg"].removeprefix("Value error, ")
+def _invalid(error: ValidationError, source: str, name: str = "") -> OptionsError:
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = name or (str(first["loc"][0]) if first["loc"] else "")
+    message = _cut(first["msg"].removeprefix("Value error, "), 300)
     if first["type"] == "missing":
         return OptionsError(f"Option '{name}' is missing in {source}.", f"Add it: --{name.replace('_', '-')} VALUE.")
     where = f"Option '{name}' in {source}" if name else f"The options in {source}"
-    given = f" (given: {first['input']!r})" if name else ""
+    given = f" (given: {_shown(first['input'])})" if name else ""
     return OptionsError(f"{where}: {message}{given}.", "Change the value; `--help` lists bounds and choices.")
+
+
+def _shown(value: Any) -> str:
+    """A value as a message shows it; of a large one only the start is ever turned into text."""
+    short = Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
+    return _cut(short.repr(value))
+
+
+def _cut(text: str, length: int = 80) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+def _reason(error: Exception) -> str:
+    """One line about why a file is not YAML, with the number of the line."""
+    mark = getattr(error, "problem_mark", None)
+    text = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+    line = f" in line {mark.line + 1}" if mark is not None else ""
+    return _cut(" ".join(str(text).split()), 200) + line

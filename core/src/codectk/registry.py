@@ -15,7 +15,7 @@ import pluggy
 
 from codectk import hookspecs
 from codectk.errors import PluginError, UnknownName
-from codectk.specs import CodecSpec, DatasetSpec, MetricSpec, TrainerSpec, normalise
+from codectk.specs import CodecSpec, DatasetSpec, MetricSpec, TrainerSpec, normalise, resolve
 
 STRICT_VARIABLE = "CODECTK_STRICT"
 
@@ -56,6 +56,24 @@ class Registered:
     def full_name(self) -> str:
         """Name that stays unique when two plugins use the same one: `distribution/name`."""
         return f"{self.distribution}/{self.spec.name}"
+
+    def load(self, target: str) -> Any:
+        """What one of the spec's `"module:Name"` strings names.
+
+        Raises:
+            PluginError: the import fails, for whatever reason, or there is no such name.
+        """
+        try:
+            return resolve(target)
+        except (KeyboardInterrupt, MemoryError):
+            raise
+        except BaseException as error:  # a plugin may even raise SystemExit
+            reason = f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]
+            raise PluginError(
+                f"{self.spec.kind_of_thing.capitalize()} {self.spec.name} of {self.distribution} cannot be loaded: "
+                f"{target} ({reason}).",
+                f"Repair it with `pip install --upgrade {self.distribution}`.",
+            ) from error
 
 
 @dataclass(frozen=True)

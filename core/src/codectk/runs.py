@@ -18,7 +18,6 @@ from codectk.files import read_bytes, refuse_existing, write_bytes
 from codectk.log import Watcher
 from codectk.options import Options, RunOptions
 from codectk.registry import Registered
-from codectk.specs import resolve
 from codectk.train import STATE, Run, Trainer
 
 DESCRIPTION = "run.json"
@@ -58,7 +57,7 @@ def train(
         named = run.options.save_checkpoint_name
         if named and run.is_main:
             refuse_existing(Path(named), force=False)
-        trainer: Trainer = resolve(registered.spec.target)(options, run)
+        trainer: Trainer = registered.load(registered.spec.target)(options, run)
         if resume:
             _warn_of_versions(registered, run)
         elif run.is_main:

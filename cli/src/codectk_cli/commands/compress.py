@@ -1,14 +1,21 @@
 """`codectk compress`"""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from codectk.errors import CodectkError, UnknownName
-from codectk.specs import CodecSpec, resolve
+from codectk.specs import CodecSpec
 from codectk_cli.bridge import Model, OptionsCommand, given
 from codectk_cli.shared import complete_codec, each, load_registry, plan_outputs, warn
+
+if TYPE_CHECKING:
+    from codectk.compression import LoadedCodec
+    from codectk.images import Picture
+    from codectk.options import Options
 
 
 class CompressCommand(OptionsCommand):
@@ -17,15 +24,22 @@ class CompressCommand(OptionsCommand):
     def models_for(self, ctx: click.Context, args: list[str]) -> list[Model]:
         """The encode options of the codec after `-c`, or of the one that the weights after `-w` belong to."""
         try:
-            name = _codec_of(_value(args, "-c", "--codec"), _value(args, "-w", "--weights"))
+            name = self._codec(ctx, args)
+            models = [_encode_options(name)] if name is not None else []
         except CodectkError:
-            if "--help" in args or "-h" in args:
+            if ctx.resilient_parsing or "--help" in args or "-h" in args:
                 return []
             raise
-        if name is None:
-            return []
-        ctx.meta["codectk.codec"] = name
-        return [resolve(load_registry().find(CodecSpec, name).spec.encode_options)]
+        if name is not None:
+            ctx.meta["codectk.codec"] = name
+        return models
+
+    def _codec(self, ctx: click.Context, args: list[str]) -> str | None:
+        """What the call names, read as click reads it, before the codec's own flags are known."""
+        probe = click.Command(self.name, params=self.params, add_help_option=False)
+        settings = {"ignore_unknown_options": True, "allow_extra_args": True, "resilient_parsing": True}
+        named = probe.make_context(self.name, list(args), parent=ctx.parent, **settings).params
+        return _codec_of(named["codec"], named["weights"])
 
 
 @click.command(
@@ -36,7 +50,7 @@ class CompressCommand(OptionsCommand):
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE|FOLDER…")
 @click.option("-c", "--codec", help="Codec to use; not needed with -w.", shell_complete=complete_codec)
 @click.option("-w", "--weights", type=click.Path(path_type=Path), help="Weights file.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Output file, or folder for several inputs.")
+@click.option("-o", "--out", type=click.Path(), help="Output file, or folder for several inputs.")
 @click.option("--force", is_flag=True, help="Replace output files that exist.")
 @click.option("--background", metavar="COLOUR", help="Lay transparent parts on this colour, such as white or #ff8800.")
 @click.option("--depth", type=click.Choice(["8"]), help="Reduce deeper pictures to 8 bits.")
@@ -48,7 +62,7 @@ def command(
     files: tuple[Path, ...],
     codec: str | None,
     weights: Path | None,
-    out: Path | None,
+    out: str | None,
     force: bool,
     background: str | None,
     depth: str | None,
@@ -60,10 +74,7 @@ def command(
     from codectk.files import refuse_existing, write_bytes
     from codectk.inputs import read_array
 
-    name = ctx.meta.get("codectk.codec")
-    if name is None:
-        names = ", ".join(r.spec.name for r in load_registry().codecs())
-        raise UnknownName("No codec was named.", f"Choose one with -c: {names}.")
+    name = _named_codec(ctx)
     plan = plan_outputs(files, out, ".ctk")
     loaded = load_codec(name, weights, device)
     (model,) = ctx.meta["codectk.models"]
@@ -74,31 +85,39 @@ def command(
         picture = read_array(source, background, int(depth) if depth else None)
         for note in picture.notes:
             warn(f"{source}: {note}.")
-        try:
-            data = loaded.compress(picture.x, picture.info, options).data
-        except CodectkError as error:
-            raise type(error)(f"{source}: {error.problem}", error.next_step) from error
-        write_bytes(target, data, force)
-        unit = "bpp" if picture.info.is_image else "bits per value"
-        click.echo(f"{source} → {target}  {len(data)} bytes, {8 * len(data) / picture.info.pixels:.4f} {unit}")
+        write_bytes(target, _compress(loaded, picture, options, source), force)
+        size, info = target.stat().st_size, picture.info
+        unit = "bpp" if info.is_image else "bits per value"
+        click.echo(f"{source} → {target}  {size} bytes, {8 * size / info.pixels:.4f} {unit}")
 
     return each(plan, "compressing", work)
 
 
-def _codec_of(codec: str | None, weights: str | None) -> str | None:
+def _named_codec(ctx: click.Context) -> str:
+    name: str | None = ctx.meta.get("codectk.codec")
+    if name is None:
+        names = ", ".join(r.spec.name for r in load_registry().codecs())
+        raise UnknownName("No codec was named.", f"Choose one with -c: {names}.")
+    return name
+
+
+def _compress(loaded: LoadedCodec, picture: Picture, options: Options, source: Path) -> bytes:
+    """The bytes of the file; an error names the input."""
+    try:
+        return loaded.compress(picture.x, picture.info, options).data
+    except CodectkError as error:
+        raise type(error)(f"{source}: {error.problem}", error.next_step) from error
+
+
+def _encode_options(name: str) -> Model:
+    registered = load_registry().find(CodecSpec, name)
+    model: Model = registered.load(registered.spec.encode_options)
+    return model
+
+
+def _codec_of(codec: str | None, weights: Path | None) -> str | None:
     if codec is not None or weights is None:
         return codec
     from codectk.checkpoint import read_about
 
-    return str(read_about(Path(weights))["codec"])
-
-
-def _value(args: list[str], *flags: str) -> str | None:
-    """The value of a flag among unparsed words."""
-    for i, word in enumerate(args):
-        if word in flags and i + 1 < len(args):
-            return args[i + 1]
-        name, equals, value = word.partition("=")
-        if equals and name in flags:
-            return value
-    return None
+    return str(read_about(weights)["codec"])

@@ -4,18 +4,24 @@ from pathlib import Path
 
 import click
 
+from codectk.specs import CodecSpec
 from codectk_cli.shared import each, load_registry, plan_outputs
 
 
 @click.command("decompress")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE.ctk|FOLDER…")
-@click.option("-w", "--weights", type=click.Path(path_type=Path), help="The weights that the files were made with.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Output file, or folder for several inputs.")
+@click.option(
+    "-w",
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="The weights that the files were made with, for codecs that need any.",
+)
+@click.option("-o", "--out", type=click.Path(), help="Output file, or folder for several inputs.")
 @click.option("--force", is_flag=True, help="Replace output files that exist.")
 @click.option("--device", default="auto", show_default=True, help="Where networks run: auto, cpu, cuda or cuda:N.")
 @click.option("--max-bytes", default=1 << 31, show_default=True, help="Largest array to decode, in bytes.")
 def command(
-    files: tuple[Path, ...], weights: Path | None, out: Path | None, force: bool, device: str, max_bytes: int
+    files: tuple[Path, ...], weights: Path | None, out: str | None, force: bool, device: str, max_bytes: int
 ) -> int:
     """Decompress .ctk files to lossless pictures (.png, or the ending of -o) or .npy arrays."""
     from codectk import container
@@ -31,11 +37,12 @@ def command(
         file = container.unpack(read_bytes(source), str(source), max_bytes)
         info = file.header.info
         # A name that came from the input still has its ending .ctk.
-        place = target if target == out else target.with_suffix(default_suffix(info))
+        place = target if out is not None and target == Path(out) else target.with_suffix(default_suffix(info))
         refuse_existing(place, force)
         name = codec_name(file.header, registry)
         if name not in codecs:
-            codecs[name] = load_codec(name, weights, device)
+            needs_weights = registry.find(CodecSpec, name).spec.needs_weights
+            codecs[name] = load_codec(name, weights if needs_weights else None, device)
         write_array(place, codecs[name].decompress(file, source=str(source)), info, force)
         click.echo(f"{source} → {place}  {' x '.join(map(str, info.shape))} {info.kind}")
 

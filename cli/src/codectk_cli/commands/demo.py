@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from codectk.images import Picture
 
 PEERS = ("jpeg", "avif")
+MARKER = ".codectk-demo"
+"""A file by which a later demo knows the folder as its own, so that --force deletes nothing else."""
 
 
 @click.command("demo")
@@ -35,11 +37,8 @@ def command(out: Path, force: bool) -> int:
     Takes under three minutes on two cores and downloads nothing.
     """
     start = time.monotonic()
-    if out.exists() and any(out.iterdir()):
-        if not force or not (out / "run").is_dir():
-            raise OutputError(f"{out} is not empty.", "Add --force to replace an earlier demo, or name another --out.")
-        shutil.rmtree(out)
     registry = load_registry()
+    _make_room(out, force)
     peers = [name for name in PEERS if any(r.spec.name == name for r in registry.codecs())]
     weights = _train(registry, out / "run")
     photo = _unseen_photo(out / "photo.png")
@@ -49,17 +48,36 @@ def command(out: Path, force: bool) -> int:
     return 0
 
 
+def _make_room(out: Path, force: bool) -> None:
+    """An empty folder with the marker; an earlier demo in it goes if `force` is true.
+
+    Raises:
+        OutputError: something else is in the way.
+    """
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise OutputError(f"{out} is not a folder of its own.", "Name another --out.")
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / MARKER).is_file():
+            raise OutputError(f"{out} is not empty and holds no demo.", "Name another --out.")
+        if not force:
+            raise OutputError(f"{out} holds an earlier demo.", "Add --force to replace it, or name another --out.")
+        if Path.cwd().is_relative_to(out.resolve()):
+            raise OutputError(f"{out} is the current folder or holds it.", "Go to another folder first.")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARKER).write_text("`codectk demo --force` may delete this folder.\n", encoding="utf-8")
+
+
 def _train(registry: Registry, folder: Path) -> Path:
     from codectk.options import RunOptions
-    from codectk.specs import resolve
-    from codectk.train import WEIGHTS, train
+    from codectk.runs import WEIGHTS, train
     from codectk_cli.bridge import gather
     from codectk_cli.watch import TerminalWatcher
 
     if not any(r.spec.name == "frappe" for r in registry.trainers()):
         raise PluginError("The demo needs the frappe plugin.", "Run `pip install codectk-frappe`.")
     registered = registry.find(TrainerSpec, "frappe")
-    options = gather(resolve(registered.spec.options), {}, registered.spec.recipes, "demo")
+    options = gather(registered.load(registered.spec.options), {}, registered.spec.recipes, "demo")
     click.echo("1. training a small frappe on photos that ship with scikit-image …")
     with TerminalWatcher() as watcher:
         train(registered, options, folder, RunOptions(), watcher=watcher)
@@ -94,7 +112,7 @@ def _there_and_back(photo: Path, weights: Path) -> tuple[Path, Path]:
 def _compare(
     registry: Registry, out: Path, photo: Path, weights: Path, peers: list[str], packed: Path, opened: Path
 ) -> None:
-    from codectk.evaluate import Row, average, bd_rates, evaluate, measure
+    from codectk.evaluate import Row, average, compare, evaluate, measure
     from codectk.inputs import read_array
     from codectk_cli.candidates import candidates
     from codectk_cli.report import write_report
@@ -108,7 +126,7 @@ def _compare(
     with progress("comparing", sum(len(c.settings) for c in chosen)) as advance:
         rows = evaluate(chosen, [photo], out, on_row=lambda row: advance(), registry=registry)
     points = average(rows)
-    compared = bd_rates(points)
+    compared = compare(rows, registry=registry)
     write_report(out / "report.html", "codectk demo", rows, points, compared, chosen, [photo], mine.bpp)
     nearest = [
         min((row for row in rows if row.codec == peer and not row.error), key=lambda row: abs(row.bytes - size))

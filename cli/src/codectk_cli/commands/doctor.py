@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -10,18 +11,6 @@ from pathlib import Path
 import click
 
 from codectk.registry import get_registry
-
-DISTRIBUTIONS = (
-    "codectk",
-    "codectk-core",
-    "numpy",
-    "scipy",
-    "pillow",
-    "pydantic",
-    "safetensors",
-    "torch",
-    "imagecodecs",
-)
 
 
 @click.command("doctor")
@@ -50,14 +39,28 @@ def _python() -> str:
 
 
 def _packages() -> str:
-    found = []
-    for name in DISTRIBUTIONS:
+    """Versions of codectk's own distributions, of all plugins, and of what they require."""
+    own = ["codectk", "codectk-core", *(plugin.distribution for plugin in get_registry().plugins)]
+    needed = {name: user for user in own for name in [user, *_requirements(user)]}
+    found, missing = [], []
+    for name, user in needed.items():
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            if any(name in (r or "") for r in requires("codectk") or []):
-                raise RuntimeError(f"{name} is missing; run `pip install codectk`") from None
+            missing.append(f"{name} is missing; run `pip install --upgrade {user}`")
+    if missing:
+        raise RuntimeError("; ".join(missing))
     return ", ".join(found)
+
+
+def _requirements(distribution: str) -> list[str]:
+    """Names of what a distribution always requires; extras and other markers are left out."""
+    try:
+        lines = requires(distribution) or []
+    except PackageNotFoundError:
+        return []
+    names = (re.match(r"[\w.-]+", line) for line in lines if ";" not in line)
+    return [name.group() for name in names if name]
 
 
 def _plugins() -> str:

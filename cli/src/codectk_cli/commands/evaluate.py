@@ -1,15 +1,27 @@
 """`codectk evaluate`"""
 
+from __future__ import annotations
+
 import csv
 import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from codectk.errors import OptionsError, OutputError, UnknownName
 from codectk_cli.shared import complete_codec, console, fail, load_registry, progress, table
+
+if TYPE_CHECKING:
+    from codectk.evaluate import BDRate, Candidate, Point, Row
+    from codectk.registry import Registry
+
+ROWS = "rows.jsonl"
+REPORT = "report.html"
 
 
 @click.command("evaluate")
@@ -30,6 +42,8 @@ from codectk_cli.shared import complete_codec, console, fail, load_registry, pro
 )
 @click.option("--anchor", help="Codec that BD-rates on the screen are against; the first one if not given.")
 @click.option("--pictures", default=3, show_default=True, help="How many inputs the report shows.")
+@click.option("--background", metavar="COLOUR", help="Lay transparent parts on this colour, such as white or #ff8800.")
+@click.option("--depth", type=click.Choice(["8"]), help="Reduce deeper pictures to 8 bits.")
 @click.option("--device", default="auto", show_default=True, help="Where networks run: auto, cpu, cuda or cuda:N.")
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
 def command(
@@ -40,6 +54,8 @@ def command(
     metrics: tuple[str, ...],
     anchor: str | None,
     pictures: int,
+    background: str | None,
+    depth: str | None,
     device: str,
     force: bool,
 ) -> int:
@@ -48,52 +64,105 @@ def command(
     Each result is a real .ctk file, measured whole and decoded again. Writes rows.jsonl, rows.csv, bd_rate.json and
     report.html to --out.
     """
-    from codectk.evaluate import Row, average, bd_rates, evaluate
-    from codectk.files import write_bytes
-    from codectk.inputs import find_inputs
-    from codectk.specs import MetricSpec
-    from codectk_cli.candidates import candidates
+    from codectk.evaluate import average, compare
+    from codectk.inputs import find_inputs, read_array
     from codectk_cli.report import write_report
 
     registry = load_registry()
+    files = [data] if data.is_file() else find_inputs(data)
+    chosen = _choose(codecs, weights, metrics, anchor, device, registry)
+    _make_room(out, force)
+    read = partial(read_array, background=background, depth=int(depth) if depth else None)
+    rows = _evaluate(chosen, files, out, metrics, registry, read)
+    points = average(rows)
+    compared = compare(rows, metrics[0], registry)
+    _store(rows, compared, metrics[0], out)
+    shown = files[: max(0, pictures)]
+    write_report(out / REPORT, f"Codecs on {data}", rows, points, compared, chosen, shown, read=read)
+    _show(points, compared, metrics, anchor or chosen[0].label)
+    click.echo(f"report: {out / REPORT}")
+    return 1 if rows and all(row.error for row in rows) else 0
+
+
+def _choose(
+    codecs: tuple[str, ...],
+    weights: tuple[Path, ...],
+    metrics: tuple[str, ...],
+    anchor: str | None,
+    device: str,
+    registry: Registry,
+) -> list[Candidate]:
+    """The candidates, after a check that all names make sense."""
+    from codectk.specs import MetricSpec
+    from codectk_cli.candidates import candidates
+
     for name in metrics:
         registry.find(MetricSpec, name)
-    if (out / "report.html").exists() and not force:
-        raise OutputError(f"{out} holds results already.", "Add --force to replace them, or name another --out.")
-    files = [data] if data.is_file() else find_inputs(data)
     chosen = candidates(codecs, weights, device, registry)
     labels = [candidate.label for candidate in chosen]
     if not chosen:
         raise UnknownName("No codec works without weights here.", "Run `pip install codectk-classic`, or name -w.")
     if anchor is not None and anchor not in labels:
         raise OptionsError(f"--anchor {anchor} is not evaluated.", f"Choose one of {', '.join(labels)}.")
+    return chosen
+
+
+def _make_room(out: Path, force: bool) -> None:
+    """Earlier results go if `force` is true, with the files that they speak of.
+
+    Raises:
+        OutputError: there are earlier results, and `force` is false.
+    """
+    earlier = [out / name for name in (REPORT, ROWS, "rows.csv", "bd_rate.json") if (out / name).exists()]
+    if earlier and not force:
+        raise OutputError(f"{out} holds results already.", "Add --force to replace them, or name another --out.")
+    if earlier and (out / "files").is_dir() and not (out / "files").is_symlink():
+        shutil.rmtree(out / "files")
+    for path in earlier:
+        path.unlink()
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _evaluate(
+    chosen: Sequence[Candidate],
+    files: Sequence[Path],
+    out: Path,
+    metrics: tuple[str, ...],
+    registry: Registry,
+    read: Callable[[Path], Any],
+) -> list[Row]:
+    """All rows; each is also stored as soon as it is known, so that an evaluation that is cut short is not lost."""
+    from codectk.evaluate import evaluate
+
     total = len(files) * sum(len(candidate.settings) for candidate in chosen)
-    with progress("evaluating", total) as advance:
+    with (out / ROWS).open("w", encoding="utf-8") as stream, progress("evaluating", total) as advance:
 
         def on_row(row: Row) -> None:
+            stream.write(json.dumps(row.flat()) + "\n")
+            stream.flush()
             advance()
             if row.error:
                 fail(f"{row.codec} on {row.file}: {row.error}")
 
-        rows = evaluate(chosen, files, out, metrics, on_row, registry)
-    points = average(rows)
-    compared = bd_rates(points, metrics[0]) if metrics else {}
-    flat = [row.flat() for row in rows]
-    write_bytes(out / "rows.jsonl", "".join(json.dumps(row) + "\n" for row in flat).encode(), force=True)
-    write_bytes(out / "rows.csv", _csv(flat).encode(), force=True)
+        return evaluate(chosen, files, out, metrics, on_row, registry, read)
+
+
+def _store(rows: Sequence[Row], compared: Mapping[tuple[str, str], BDRate], metric: str, out: Path) -> None:
+    from codectk.files import write_bytes
+
+    # Names of files that are not UTF-8 keep their bytes.
+    table_of_rows = _csv([row.flat() for row in rows]).encode(errors="surrogateescape")
+    write_bytes(out / "rows.csv", table_of_rows, force=True)
     bd = [
-        {"anchor": a, "codec": b, "metric": metrics[0], **{k: _finite(v) for k, v in vars(result).items()}}
+        {"anchor": a, "codec": b, "metric": metric, **{k: _finite(v) for k, v in vars(result).items()}}
         for (a, b), result in compared.items()
     ]
     write_bytes(out / "bd_rate.json", json.dumps(bd, indent=2).encode(), force=True)
-    shown = files[: max(0, pictures)]
-    write_report(out / "report.html", f"Codecs on {data}", rows, points, compared, chosen, shown)
-    _show(points, compared, metrics, anchor or labels[0])
-    click.echo(f"report: {out / 'report.html'}")
-    return 1 if rows and all(row.error for row in rows) else 0
 
 
-def _show(points: Any, compared: Any, metrics: tuple[str, ...], anchor: str) -> None:
+def _show(
+    points: Sequence[Point], compared: Mapping[tuple[str, str], BDRate], metrics: tuple[str, ...], anchor: str
+) -> None:
     numbers = ("bpp", *metrics, "encode s", "decode s", "files")
     shown = table("codec", "setting", *numbers, right=numbers)
     for p in points:
@@ -105,7 +174,8 @@ def _show(points: Any, compared: Any, metrics: tuple[str, ...], anchor: str) -> 
     for (a, b), result in compared.items():
         if a == anchor:
             rate = "curves do not overlap enough" if result.percent is None else f"{result.percent:+.1f} %"
-            click.echo(f"BD-rate ({metrics[0]}) of {b} against {a}: {rate}, overlap {result.overlap:.0%}")
+            files = f"{result.files} file{'' if result.files == 1 else 's'}"
+            click.echo(f"BD-rate ({metrics[0]}) of {b} against {a}: {rate}, overlap {result.overlap:.0%}, {files}")
 
 
 def _csv(flat: list[dict[str, Any]]) -> str:

@@ -1,46 +1,53 @@
 """`codectk info`"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
-from codectk.errors import CodectkError, UnknownName
+from codectk.errors import UnknownName
+from codectk.files import check_file
 from codectk.registry import Registered
-from codectk.specs import CodecSpec, TrainerSpec, normalise, resolve
+from codectk.specs import CodecSpec, TrainerSpec, normalise
 from codectk_cli.shared import console, load_registry, table
 
 
 @click.command("info")
 @click.argument("what", metavar="NAME|FILE.ctk|WEIGHTS")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object, or a list if several things have that name, for programs."
+)
 def command(what: str, as_json: bool) -> None:
     """Describe a codec, trainer, dataset or metric by name; a .ctk file; or a weights file.
 
     A file is described from its own header: no plugin is needed.
     """
-    if Path(what).exists():
-        _show(_about_file(Path(what)), as_json)
+    if Path(what).is_file():
+        _show([_about_file(Path(what))], as_json)
         return
     registry = load_registry()
     found = [r for r in registry.everything() if normalise(what) in (normalise(r.spec.name), normalise(r.full_name))]
+    if not found and Path(what).exists():
+        check_file(Path(what))
     if not found:
         raise UnknownName(
             f"'{what}' is neither a file nor the name of anything installed.", "`codectk list` shows all names."
         )
+    if as_json:
+        _show([_about_spec(registered) for registered in found], as_json)
+        return
     for registered in found:
-        _show(_about_spec(registered), as_json)
-        if not as_json:
-            _show_options(registered)
+        _show([_about_spec(registered)], as_json)
+        _show_options(registered)
 
 
 def _about_file(path: Path) -> dict[str, Any]:
     from codectk import container
     from codectk.checkpoint import read_about
-    from codectk.files import check_file, read_bytes
+    from codectk.files import read_bytes
 
     check_file(path)
     with path.open("rb") as stream:
@@ -77,10 +84,15 @@ def _about_spec(registered: Registered) -> dict[str, Any]:
     }
 
 
-def _show(about: Mapping[str, Any], as_json: bool) -> None:
+def _show(abouts: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(about, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(abouts[0] if len(abouts) == 1 else abouts, indent=2, ensure_ascii=False))
         return
+    for about in abouts:
+        _show_table(about)
+
+
+def _show_table(about: Mapping[str, Any]) -> None:
     shown = table("", "")
     shown.show_header = False
     for key, value in about.items():
@@ -100,20 +112,10 @@ def _show_options(registered: Registered) -> None:
         "options": spec.options if isinstance(spec, TrainerSpec) else None,
     }
     for title, target in models.items():
-        flags = model_flags(_resolve(target, registered)) if target else []
+        flags = model_flags(registered.load(target)) if target else []
         if not flags:
             continue
         shown = table("flag", "meaning", title=title)
         for flag in flags:
             shown.add_row(", ".join(flag.opts), getattr(flag, "help", ""))
         console().print(shown, markup=False)
-
-
-def _resolve(target: str, registered: Registered) -> Any:
-    try:
-        return resolve(target)
-    except (ImportError, AttributeError) as error:
-        raise CodectkError(
-            f"The options of {registered.full_name} cannot be loaded: {error}.",
-            f"Repair it with `pip install --upgrade {registered.distribution}`.",
-        ) from error

@@ -36,4 +36,4 @@ def command(things: str | None, as_json: bool) -> None:
     shown = table("kind", "name", "what it is", "distribution", "version")
     for r in found:
         shown.add_row(r.spec.kind_of_thing, r.spec.name, r.spec.summary, r.distribution, r.version)
-    console().print(shown)
+    console().print(shown, markup=False)

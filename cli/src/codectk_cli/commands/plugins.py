@@ -13,7 +13,7 @@ def command() -> int:
     shown = table("distribution", "version", "module", "state")
     for plugin in registry.plugins:
         shown.add_row(plugin.distribution, plugin.version, plugin.module, "loaded" if plugin.loaded else "NOT LOADED")
-    console().print(shown)
+    console().print(shown, markup=False)
     for problem in registry.problems:
         click.secho(f"{problem.distribution}, at {problem.stage}: {problem.summary}", fg="red")
         click.echo(problem.details)

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from codectk.errors import InputError, OptionsError
+from codectk.errors import CodectkError, InputError, OptionsError
 from codectk.options import Options, RunOptions, recipes
 from codectk.registry import Registered
-from codectk.specs import TrainerSpec, normalise, resolve
+from codectk.specs import TrainerSpec, normalise
 from codectk_cli.bridge import OptionsCommand, gather, given
 from codectk_cli.shared import load_registry
 
@@ -29,7 +29,12 @@ class TrainGroup(click.Group):
         Raises:
             UnknownName: no such trainer, with the nearest name.
         """
-        return _trainer_command(load_registry().find(TrainerSpec, cmd_name))
+        try:
+            return _trainer_command(load_registry().find(TrainerSpec, cmd_name))
+        except CodectkError:
+            if ctx.resilient_parsing:  # completion of a shell: there is nothing to complete
+                return None
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of trainers."""
@@ -44,7 +49,7 @@ def command() -> None:
 
 def _trainer_command(registered: Registered) -> click.Command:
     spec: TrainerSpec = registered.spec
-    model: type[Options] = resolve(spec.options)
+    model: type[Options] = registered.load(spec.options)
     path = click.Path(path_type=Path)
     names = ", ".join(p.stem for p in recipes(spec.recipes)) or "none"
     parameters: list[click.Parameter] = [
@@ -58,8 +63,8 @@ def _trainer_command(registered: Registered) -> click.Command:
     ]
 
     @click.pass_context
-    def callback(ctx: click.Context, /, **_: Any) -> None:
-        _train(ctx, registered, model)
+    def callback(ctx: click.Context, /, **_: Any) -> int:
+        return _train(ctx, registered, model)
 
     return OptionsCommand(
         spec.name,
@@ -70,7 +75,7 @@ def _trainer_command(registered: Registered) -> click.Command:
     )
 
 
-def _train(ctx: click.Context, registered: Registered, model: type[Options]) -> None:
+def _train(ctx: click.Context, registered: Registered, model: type[Options]) -> int:
     run_folder: Path | None = ctx.params["resume"]
     if run_folder:
         options, run_options = _resumed(ctx, registered, model, run_folder)
@@ -81,22 +86,27 @@ def _train(ctx: click.Context, registered: Registered, model: type[Options]) -> 
     folder = run_folder or ctx.params["out"] or _new_folder(registered.spec.name)
     if ctx.params["dry_run"]:
         _show(folder, options, run_options)
-        return
-    assert isinstance(run_options, RunOptions)
+        return 0
     if run_options.devices > 1 and "WORLD_SIZE" not in os.environ:
-        _relaunch(run_options.devices, registered.spec.name, folder)
-    from codectk.train import train
+        from codectk_cli import launch
+
+        launch.check(options, run_options)
+        settled = run_folder or ctx.params["out"]  # if neither is given, all processes must agree on a folder
+        return launch.launch(run_options.devices, [*sys.argv[1:], *([] if settled else ["--out", str(folder)])])
+    registered.load(registered.spec.target)  # a plugin that is broken says so before a folder is made
+    from codectk.runs import train
     from codectk_cli.watch import TerminalWatcher
 
     with TerminalWatcher() as watcher:
         train(registered, options, folder, run_options, run_folder is not None, watcher)
+    return 0
 
 
 def _resumed(
     ctx: click.Context, registered: Registered, model: type[Options], folder: Path
 ) -> tuple[Options, RunOptions]:
     """Options of a run as it was started; flags may repeat them, or change what results do not depend on."""
-    from codectk.train import read_description
+    from codectk.runs import read_description
 
     about = read_description(folder)
     if normalise(about["trainer"]) != normalise(registered.spec.name):
@@ -130,12 +140,3 @@ def _show(folder: Path, options: Options, run_options: Options) -> None:
 
 def _new_folder(name: str) -> Path:
     return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-
-
-def _relaunch(devices: int, name: str, folder: Path) -> None:
-    """Start torch's own launcher with the same command; it starts one process per device."""
-    words = sys.argv[1:]
-    if "--out" not in words and "--resume" not in words:
-        words = [*words, "--out", str(folder)]  # all processes must agree on the folder
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}", "-m", "codectk_cli"]
-    os.execv(sys.executable, [sys.executable, *launcher, *words])

@@ -356,6 +356,13 @@ def test_canonical_json_is_the_same_for_equal_values():
             canonical_json({"q": value})
 
 
+@pytest.mark.parametrize("change", [{"params": {"text": "x" * 70_000}}, {"weights_digest": b"short"}])
+def test_what_readers_would_refuse_is_not_packed(change):
+    info = ArrayInfo("image/rgb8", (2, 2, 3))
+    with pytest.raises(ValueError, match=r"at most|at least"):
+        pack(Header("mine", "codectk-mine", 1, info, **change), ())
+
+
 def test_empty_params_take_one_byte():
     header = Header("tiny", "codectk-tiny", 1, ArrayInfo("image/gray8", (1, 1, 1)))
     assert len(pack(replace(header, params={"q": 1}), ())) - len(pack(header, ())) == len('{"q":1}')

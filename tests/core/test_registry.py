@@ -1,6 +1,9 @@
 """Discovery: a broken plugin is reported and never takes another one down."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -60,6 +63,8 @@ BROKEN = {
         "hook",
         HEADER + "@hookimpl\ndef codectk_codecs():\n    return [CodecSpec(nome='x')]",
     ),
+    "error without words": ("import", "class Bad(Exception):\n    def __str__(self): raise ValueError\nraise Bad"),
+    "module that answers nothing": ("api", "def __getattr__(name):\n    raise RuntimeError('on purpose')"),
     "spec whose name is a number": ("hook", HEADER + "@hookimpl\ndef codectk_codecs():\n    return [codec(5)]"),
 }
 
@@ -195,6 +200,24 @@ def test_one_name_for_a_codec_and_its_trainer_is_no_clash(site):
     site.add("my-plugin", plugin("mine") + trainer)
     registry = site.registry(strict=True)
     assert registry.find(CodecSpec, "mine").spec != registry.find(TrainerSpec, "mine").spec
+
+
+def test_damaged_entry_points_of_one_distribution_keep_only_it_out(tmp_path):
+    for name, points in (("good_one", "[codectk]\ngood = good_one\n"), ("bad_one", "[codectk]\nno equals sign\n")):
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(points)
+    (tmp_path / "good_one.py").write_text(plugin("mine"))
+    script = (
+        "from codectk import CodecSpec, Registry\n"
+        "registry = Registry(strict=False)\n"
+        "registry.find(CodecSpec, 'mine')\n"
+        "print([(problem.distribution, problem.stage) for problem in registry.problems])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[('bad_one', 'import')]", done.stderr
 
 
 def test_the_nearest_name_is_suggested(site):

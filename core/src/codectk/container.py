@@ -101,7 +101,8 @@ def pack(header: Header, segments: tuple[bytes, ...]) -> bytes:
     """The bytes of a `.ctk` file. `header.segment_lengths` is taken from `segments`.
 
     Raises:
-        ValueError: the codec or its distribution has a name that readers refuse, or the params are no JSON.
+        ValueError: readers would refuse the file: a name of the codec or its distribution, params that are no JSON or
+            too long, a digest that is too short.
     """
     flags = HAS_WEIGHTS * (header.weights_digest is not None) | HAS_SYMBOL_CHECK * (header.symbol_check is not None)
     usual = header.distribution == default_distribution(header.codec)
@@ -109,6 +110,10 @@ def pack(header: Header, segments: tuple[bytes, ...]) -> bytes:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not 1 to {MAX_TEXT} of the characters A-Z a-z 0-9 . _ -")
     params = canonical_json(header.params).encode() if header.params else b""
+    if len(params) > MAX_PARAMS:
+        raise ValueError(f"params take {len(params)} bytes; at most {MAX_PARAMS} are read")
+    if header.weights_digest is not None and len(header.weights_digest) < DIGEST_BYTES:
+        raise ValueError(f"a weights digest has at least {DIGEST_BYTES} bytes")
     body = b"".join(
         [
             _text(header.codec.encode()),

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from types import ModuleType
 from typing import Any
 
@@ -100,7 +100,7 @@ class Registry:
         self.problems: list[Problem] = []
         self.plugins: list[Plugin] = []
         self._found: dict[type, list[Registered]] = {spec_type: [] for spec_type in HOOKS.values()}
-        found = entry_points(group=hookspecs.PROJECT) if points is None else points
+        found = self._installed() if points is None else points
         for point in sorted(found, key=lambda p: (_distribution(p)[0], p.name)):
             self._load(point)
         for spec_type, registered in self._found.items():
@@ -167,7 +167,8 @@ class Registry:
         self.plugins.append(Plugin(distribution, version, point.value, bool(ok)))
 
     def _api_fits(self, distribution: str, module: ModuleType) -> bool:
-        version = getattr(module, "CODECTK_API", None)
+        # Not getattr: a module's own __getattr__ may do anything.
+        version = vars(module).get("CODECTK_API") if isinstance(module, ModuleType) else None
         if version == hookspecs.CODECTK_API:
             return True
         has = "does not state CODECTK_API" if version is None else f"is for CODECTK_API {version!r}"
@@ -225,9 +226,22 @@ class Registry:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may even raise SystemExit
-            reason = f"{type(error).__name__}: {error}".strip().rstrip(":").splitlines()[0]
-            self._note(distribution, stage, f"{what} ({reason})", traceback.format_exc(), error)
+            self._note(distribution, stage, f"{what} ({_reason(error)})", traceback.format_exc(), error)
             return None
+
+    def _installed(self) -> list[EntryPoint]:
+        """Entry points of this environment; a distribution whose file of them is damaged keeps only itself out."""
+        try:
+            return list(entry_points(group=hookspecs.PROJECT))
+        except Exception:
+            points: list[EntryPoint] = []
+            for installed in distributions():
+                try:
+                    points += installed.entry_points.select(group=hookspecs.PROJECT)
+                except Exception as error:
+                    if f"[{hookspecs.PROJECT}]" in (installed.read_text("entry_points.txt") or ""):
+                        self._note(installed.name, "import", f"its entry points cannot be read ({_reason(error)})")
+            return points
 
     def _note(
         self, distribution: str, stage: str, summary: str, details: str = "", cause: BaseException | None = None
@@ -257,6 +271,14 @@ def _refuse_misspelt(module: ModuleType) -> None:
     for name in vars(module):
         if name.startswith("codectk_") and name in HOOKS and not hasattr(getattr(module, name), "codectk_impl"):
             raise TypeError(f"{name} lacks the @hookimpl decorator")
+
+
+def _reason(error: BaseException) -> str:
+    """Type and message of an error in one line."""
+    message = ""
+    with suppress(Exception):  # an error's own text may raise another
+        message = str(error)
+    return f"{type(error).__name__}: {message}".strip().rstrip(":").splitlines()[0]
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:

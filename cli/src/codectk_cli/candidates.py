@@ -10,7 +10,7 @@ from codectk.errors import CodectkError, OptionsError
 from codectk.evaluate import Candidate
 from codectk.registry import Registry
 from codectk.specs import CodecSpec, normalise
-from codectk_cli.shared import warn
+from codectk_cli.shared import codec_of, warn
 
 # A value may hold colons, such as 4:4:4: a setting ends where another NAME= follows.
 _NEXT = r":(?=[A-Za-z][\w-]*=)"
@@ -31,7 +31,7 @@ def candidates(words: tuple[str, ...], weights: tuple[Path, ...], device: str, r
     """
     by_codec: dict[str, list[Path]] = {}
     for path in weights:
-        by_codec.setdefault(normalise(_codec_of(path)), []).append(path)
+        by_codec.setdefault(normalise(codec_of(path)), []).append(path)
     parsed = [_parse(word) for word in words]
     if not words and not weights:
         return _every_codec(registry, device)
@@ -87,9 +87,3 @@ def _settings(loaded: LoadedCodec, text: str) -> tuple[dict[str, Any], ...]:
     for setting in combinations:
         loaded.encode_options(setting)
     return combinations
-
-
-def _codec_of(path: Path) -> str:
-    from codectk.checkpoint import read_about
-
-    return str(read_about(path)["codec"])

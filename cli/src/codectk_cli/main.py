@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 
 import click
 
-from codectk.errors import CodectkError, TrainingStopped
+from codectk.errors import CodectkError, TrainingStopped, one_line
 from codectk.registry import STRICT_VARIABLE
 from codectk.specs import normalise
+from codectk_cli.shared import fail
 
 COMMANDS = {
     "list": "What is installed: codecs, trainers, datasets, metrics.",
@@ -113,8 +114,7 @@ def _words(error: Exception) -> str:
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename is not None else ""
         return f"{place}{error.strerror or error}. Check the path, its permissions and the space on the disk."
-    reason = f"{type(error).__name__}: {error}"
-    return f"Unexpected: {reason}. `codectk --debug …` shows where; please report it."
+    return f"Unexpected: {one_line(error)}. `codectk --debug …` shows where; please report it."
 
 
 def _mend_streams() -> None:
@@ -130,7 +130,7 @@ def _mend_streams() -> None:
 def _tell(message: str, debug: bool, code: int) -> int:
     if debug:
         traceback.print_exc()
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    fail(message)
     return code
 
 

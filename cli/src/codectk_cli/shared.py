@@ -139,6 +139,17 @@ def _means_folder(out: str) -> bool:
     return out.endswith(("/", os.sep)) or Path(out).is_dir()
 
 
+def codec_of(weights: Path) -> str:
+    """Name of the codec that a weights file belongs to.
+
+    Raises:
+        CodectkError: it is missing or not a weights file.
+    """
+    from codectk.checkpoint import read_about
+
+    return str(read_about(weights)["codec"])
+
+
 def complete_codec(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Codec names for shell completion."""
     return [r.spec.name for r in get_registry().codecs() if r.spec.name.startswith(incomplete)]

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class Checkpoint:
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
 
-    @property
+    @cached_property  # of up to gigabytes, and asked for when reading, storing and naming weights
     def digest(self) -> str:
         """SHA-256 over codec, config and, in order of names, each tensor's name, type, shape and bytes."""
         sha = hashlib.sha256(canonical_json({"codec": self.codec, "config": self.config}).encode())

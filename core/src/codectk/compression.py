@@ -22,6 +22,7 @@ from codectk.errors import (
     UnknownName,
     WeightsError,
     WeightsMismatch,
+    one_line,
 )
 from codectk.options import Options, packaged
 from codectk.registry import Registered, Registry, get_registry
@@ -118,8 +119,9 @@ class LoadedCodec:
         except CodectkError as error:
             raise type(error)(f"{source}: {error.problem}", error.next_step) from error
         except Exception as error:  # the bytes may be hostile; whatever a decoder trips over is the file's fault
-            reason = f"{type(error).__name__}: {error}".rstrip(": ")
-            raise ContainerError(f"{source} cannot be decoded ({reason}).", "Compress the original again.") from error
+            raise ContainerError(
+                f"{source} cannot be decoded ({one_line(error)}).", "Compress the original again."
+            ) from error
         if x_hat.shape != padded.shape or x_hat.dtype.name != padded.dtype:
             raise ContainerError(
                 f"{source}: codec {self.spec.name} returned {x_hat.dtype.name} {x_hat.shape} for {padded.shape}.",
@@ -175,9 +177,8 @@ def load_codec(
     except (CodectkError, MemoryError):
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]
         raise PluginError(
-            f"Codec {spec.name} of {registered.distribution} does not start ({reason}).",
+            f"Codec {spec.name} of {registered.distribution} does not start ({one_line(error)}).",
             f"Repair it with `pip install --upgrade {registered.distribution}`, or name other weights with -w.",
         ) from error
     digest = bytes.fromhex(checkpoint.digest)[:DIGEST_BYTES] if checkpoint else None

@@ -1,5 +1,15 @@
 """Every error that a user can meet: what is wrong, then what to do next."""
 
+from contextlib import suppress
+
+
+def one_line(error: BaseException) -> str:
+    """Type and message of any error in one line, also of one whose own text raises another."""
+    message = ""
+    with suppress(Exception):
+        message = str(error)
+    return f"{type(error).__name__}: {message}".strip().rstrip(":").splitlines()[0]
+
 
 class CodectkError(Exception):
     """Base of all errors that codectk raises on purpose.

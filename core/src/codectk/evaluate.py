@@ -13,7 +13,7 @@ import numpy as np
 from codectk import container
 from codectk.arrays import Array, ArrayInfo
 from codectk.compression import LoadedCodec
-from codectk.errors import CodectkError
+from codectk.errors import CodectkError, one_line
 from codectk.files import read_bytes, write_bytes
 from codectk.images import Picture
 from codectk.inputs import read_array
@@ -294,7 +294,7 @@ def _fill(
     except CodectkError as error:
         return replace(row, error=str(error))
     except Exception as error:  # a codec's defect is a row of the table, not the end of the run
-        return replace(row, error=f"{type(error).__name__}: {error}")
+        return replace(row, error=one_line(error))
     return replace(
         row,
         pixels=info.pixels,

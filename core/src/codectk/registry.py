@@ -14,7 +14,7 @@ from typing import Any
 import pluggy
 
 from codectk import hookspecs
-from codectk.errors import PluginError, UnknownName
+from codectk.errors import PluginError, UnknownName, one_line
 from codectk.specs import CodecSpec, DatasetSpec, MetricSpec, TrainerSpec, normalise, resolve
 
 STRICT_VARIABLE = "CODECTK_STRICT"
@@ -68,10 +68,9 @@ class Registered:
         except (KeyboardInterrupt, MemoryError):
             raise
         except BaseException as error:  # a plugin may even raise SystemExit
-            reason = f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]
             raise PluginError(
                 f"{self.spec.kind_of_thing.capitalize()} {self.spec.name} of {self.distribution} cannot be loaded: "
-                f"{target} ({reason}).",
+                f"{target} ({one_line(error)}).",
                 f"Repair it with `pip install --upgrade {self.distribution}`.",
             ) from error
 
@@ -226,7 +225,7 @@ class Registry:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may even raise SystemExit
-            self._note(distribution, stage, f"{what} ({_reason(error)})", traceback.format_exc(), error)
+            self._note(distribution, stage, f"{what} ({one_line(error)})", traceback.format_exc(), error)
             return None
 
     def _installed(self) -> list[EntryPoint]:
@@ -240,7 +239,7 @@ class Registry:
                     points += installed.entry_points.select(group=hookspecs.PROJECT)
                 except Exception as error:
                     if f"[{hookspecs.PROJECT}]" in (installed.read_text("entry_points.txt") or ""):
-                        self._note(installed.name, "import", f"its entry points cannot be read ({_reason(error)})")
+                        self._note(installed.name, "import", f"its entry points cannot be read ({one_line(error)})")
             return points
 
     def _note(
@@ -271,14 +270,6 @@ def _refuse_misspelt(module: ModuleType) -> None:
     for name in vars(module):
         if name.startswith("codectk_") and name in HOOKS and not hasattr(getattr(module, name), "codectk_impl"):
             raise TypeError(f"{name} lacks the @hookimpl decorator")
-
-
-def _reason(error: BaseException) -> str:
-    """Type and message of an error in one line."""
-    message = ""
-    with suppress(Exception):  # an error's own text may raise another
-        message = str(error)
-    return f"{type(error).__name__}: {message}".strip().rstrip(":").splitlines()[0]
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:

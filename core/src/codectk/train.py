@@ -111,7 +111,7 @@ class Run:
         self.watcher = watcher or Watcher()
         self.rank, self.world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         self.device = self._join_processes()
-        self.phase, self.step, self._total, self._steps_before = "", 0, 0, 0
+        self.phase, self.step, self._total = "", 0, 0
         self._stop_signal = 0
         self._wrapped: list[Any] = []
         self._kept: dict[str, Stateful] = {}
@@ -123,6 +123,7 @@ class Run:
         # A run that was killed before its first save starts from the beginning.
         self._resumed = _read_state(folder / STATE) if resume and (folder / STATE).exists() else dict(_START)
         self._finished += self._resumed["finished"]
+        self._steps_before: int = self._resumed["total_steps"] - self._resumed["step"]
         self._resumed_log = (self._resumed["log_bytes"], self._resumed["total_steps"])
         self._saved_at = time.monotonic()
         self._started_at = self._saved_at - self._resumed["seconds"]
@@ -306,7 +307,6 @@ class Run:
         for name, part in parts.items():
             self._restore(part, state["parts"].get(name))
         self.step = state["step"]
-        self._steps_before = state["total_steps"] - self.step
         self._resumed = dict(_START)
 
     def _restore(self, part: Stateful, state: Any) -> None:

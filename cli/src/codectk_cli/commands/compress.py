@@ -10,7 +10,7 @@ import click
 from codectk.errors import CodectkError, UnknownName
 from codectk.specs import CodecSpec
 from codectk_cli.bridge import Model, OptionsCommand, given
-from codectk_cli.shared import complete_codec, each, load_registry, plan_outputs, warn
+from codectk_cli.shared import codec_of, complete_codec, each, load_registry, plan_outputs, warn
 
 if TYPE_CHECKING:
     from codectk.compression import LoadedCodec
@@ -39,7 +39,8 @@ class CompressCommand(OptionsCommand):
         probe = click.Command(self.name, params=self.params, add_help_option=False)
         settings = {"ignore_unknown_options": True, "allow_extra_args": True, "resilient_parsing": True}
         named = probe.make_context(self.name, list(args), parent=ctx.parent, **settings).params
-        return _codec_of(named["codec"], named["weights"])
+        codec: str | None = named["codec"]
+        return codec_of(named["weights"]) if codec is None and named["weights"] is not None else codec
 
 
 @click.command(
@@ -113,11 +114,3 @@ def _encode_options(name: str) -> Model:
     registered = load_registry().find(CodecSpec, name)
     model: Model = registered.load(registered.spec.encode_options)
     return model
-
-
-def _codec_of(codec: str | None, weights: Path | None) -> str | None:
-    if codec is not None or weights is None:
-        return codec
-    from codectk.checkpoint import read_about
-
-    return str(read_about(weights)["codec"])

@@ -80,7 +80,8 @@ class FrappeTrainer:
         """Filters once, and the decoder of every operating point."""
         tensors = state_arrays(self.encoders, "encoders.")
         for n in range(1, len(self.options.ps) + 1):
-            tensors |= state_arrays(self._snapshot(n), f"merged.{n}.decoder.")
+            state = load_state(self._snapshot_path(n))
+            tensors |= {f"merged.{n}.decoder.{name}": tensor.numpy() for name, tensor in state.items()}
         return Checkpoint(
             tensors=tensors,
             codec="frappe",

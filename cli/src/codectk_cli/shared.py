@@ -26,7 +26,7 @@ def load_registry() -> Registry:
     """The registry; a plugin that did not load is one line on stderr."""
     registry = get_registry()
     for problem in registry.problems:
-        warn(f"plugin {problem.distribution}: {problem.summary}. `codectk plugins` shows details.")
+        warn(f"{problem.line}. `codectk plugins` shows details.")
     return registry
 
 

@@ -223,9 +223,10 @@ def codec_name(header: Header, registry: Registry | None = None) -> str:
     known = [r for r in registry.codecs() if normalise(r.spec.name) == normalise(header.codec)]
     exact = [r for r in known if r.distribution == header.distribution]
     if not known:
-        broken = any(p.distribution == header.distribution for p in registry.problems)
-        step = "`codectk plugins` shows why it did not load." if broken else f"Run `pip install {header.distribution}`."
-        raise UnknownName(f"The file needs codec {header.codec} of {header.distribution}, which is not here.", step)
+        raise UnknownName(
+            f"The file needs codec {header.codec} of {header.distribution}, which is not here.",
+            registry.why_missing(header.distribution),
+        )
     return (exact or known)[0].full_name
 
 

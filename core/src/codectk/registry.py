@@ -1,19 +1,20 @@
 """Discovery of plugins, one at a time, so that a broken one never takes the others down."""
 
 import os
+import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import EntryPoint, distributions, entry_points
+from importlib.metadata import EntryPoint
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
 from codectk import hookspecs
+from codectk.discovery import BLOCK_VARIABLE, Choice, distribution_of, in_time, installed, timeout
 from codectk.errors import PluginError, UnknownName, one_line
 from codectk.specs import CodecSpec, DatasetSpec, MetricSpec, TrainerSpec, normalise, resolve
 
@@ -32,8 +33,8 @@ class Problem:
     """Something that kept a plugin, or a part of it, from loading.
 
     Attributes:
-        distribution: name of the installed distribution, as `pip` knows it.
-        stage: `"import"`, `"api"`, `"register"`, `"hook"` or `"name"`.
+        distribution: name of the installed distribution, as `pip` knows it; at stage `"choice"` the variable.
+        stage: `"choice"`, `"import"`, `"api"`, `"register"`, `"hook"` or `"name"`.
         summary: one line.
         details: traceback, or the summary again.
     """
@@ -42,6 +43,11 @@ class Problem:
     stage: str
     summary: str
     details: str
+
+    @property
+    def line(self) -> str:
+        """Who has the problem, and what it is."""
+        return f"{self.distribution if self.stage == 'choice' else f'plugin {self.distribution}'}: {self.summary}"
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,24 @@ class Registered:
 
 @dataclass(frozen=True)
 class Plugin:
-    """One installed entry point of the group `codectk`."""
+    """One installed entry point of the group `codectk`.
+
+    Attributes:
+        distribution, version: what holds it.
+        name: of the entry point.
+        module: that it names.
+        loaded: whether all of it is there.
+        left_out_by: the environment variable that leaves it out, if one does.
+        seconds: what its import and its hooks took.
+    """
 
     distribution: str
     version: str
+    name: str
     module: str
     loaded: bool
+    left_out_by: str = ""
+    seconds: float = 0.0
 
 
 class Registry:
@@ -92,16 +110,32 @@ class Registry:
         points: entry points to load; by default those of the group `codectk` in this environment.
         strict: raise `PluginError` at the first problem instead of going on; by default the environment variable
             `CODECTK_STRICT` decides.
+        choice: which plugins to take; by default `CODECTK_PLUGINS` and `CODECTK_BLOCK` decide.
+        seconds: what each plugin's import and each of its hooks may take; by default `CODECTK_PLUGIN_TIMEOUT` decides.
+
+    Raises:
+        PluginError: strict, and there is a problem.
+        OptionsError: `CODECTK_PLUGIN_TIMEOUT` is no number.
     """
 
-    def __init__(self, points: Iterable[EntryPoint] | None = None, strict: bool | None = None) -> None:
+    def __init__(
+        self,
+        points: Iterable[EntryPoint] | None = None,
+        strict: bool | None = None,
+        choice: Choice | None = None,
+        seconds: float | None = None,
+    ) -> None:
         self.strict = os.environ.get(STRICT_VARIABLE, "") not in ("", "0") if strict is None else strict
         self.problems: list[Problem] = []
         self.plugins: list[Plugin] = []
+        self._seconds = timeout() if seconds is None else seconds
         self._found: dict[type, list[Registered]] = {spec_type: [] for spec_type in HOOKS.values()}
-        found = self._installed() if points is None else points
-        for point in sorted(found, key=lambda p: (_distribution(p)[0], p.name)):
-            self._load(point)
+        found = sorted(self._points(points), key=lambda p: (distribution_of(p)[0], p.name))
+        choice = Choice.from_environment() if choice is None else choice
+        for variable, name in choice.unknown(found):
+            self._note(variable, "choice", f"no installed plugin is named '{name}': {_names(found)} are")
+        for point in found:
+            self._load(point, choice.left_out_by(point))
         for spec_type, registered in self._found.items():
             self._report_clashes(spec_type, registered)
 
@@ -150,20 +184,53 @@ class Registry:
         near = get_close_matches(wanted, list(names), n=1)
         if near:
             return f"Did you mean '{names[near[0]]}'? `codectk list {thing}s` shows all."
-        broken = sorted({p.distribution for p in self.problems if p.stage != "name"})
+        if self.left_out():
+            return self.left_out()
+        broken = sorted({p.distribution for p in self.problems if p.stage not in ("name", "choice")})
         if broken:
             return f"`codectk plugins` shows why {', '.join(broken)} did not load; `codectk list` shows the rest."
         return (
             f"`codectk list {thing}s` shows what is installed; a method is added with `pip install codectk-<method>`."
         )
 
-    def _load(self, point: EntryPoint) -> None:
-        distribution, version = _distribution(point)
+    def left_out(self) -> str:
+        """One sentence on the variables that leave plugins out and which; empty if none does."""
+        by: dict[str, list[str]] = {}
+        for plugin in self.plugins:
+            if plugin.left_out_by:
+                by.setdefault(plugin.left_out_by, []).append(plugin.name)
+        said = " and ".join(f"{variable} leaves out {', '.join(names)}" for variable, names in by.items())
+        return f"{said}: change or unset it." if said else ""
+
+    def why_missing(self, distribution: str) -> str:
+        """What to do where something of a distribution is needed and not here, in one sentence."""
+        for plugin in self.plugins:
+            if plugin.distribution == distribution and plugin.left_out_by:
+                return f"{plugin.left_out_by} leaves {distribution} out; change or unset it."
+        if any(problem.distribution == distribution for problem in self.problems):
+            return "`codectk plugins` shows why it did not load."
+        return f"Run `pip install {distribution}`."
+
+    def _points(self, points: Iterable[EntryPoint] | None) -> list[EntryPoint]:
+        if points is not None:
+            return list(points)
+        found, damaged = installed()
+        for distribution, error in damaged:
+            self._note(distribution, "import", f"its entry points cannot be read ({one_line(error)})")
+        return found
+
+    def _load(self, point: EntryPoint, left_out_by: str) -> None:
+        distribution, version = distribution_of(point)
+        began = time.perf_counter()
+        loaded = not left_out_by and self._load_module(point, distribution, version)
+        took = time.perf_counter() - began
+        self.plugins.append(Plugin(distribution, version, point.name, point.value, loaded, left_out_by, took))
+
+    def _load_module(self, point: EntryPoint, distribution: str, version: str) -> bool:
         module = self._guard(distribution, "import", f"import of {point.value} failed", point.load)
-        ok = (
+        return (
             module is not None and self._api_fits(distribution, module) and self._collect(distribution, version, module)
         )
-        self.plugins.append(Plugin(distribution, version, point.value, bool(ok)))
 
     def _api_fits(self, distribution: str, module: ModuleType) -> bool:
         # Not getattr: a module's own __getattr__ may do anything.
@@ -221,35 +288,22 @@ class Registry:
     def _guard(self, distribution: str, stage: str, what: str, call: Callable[[], Any]) -> Any:
         """The result of `call`, or None after a note of what went wrong."""
         try:
-            return call()
+            return in_time(call, self._seconds)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may even raise SystemExit
             self._note(distribution, stage, f"{what} ({one_line(error)})", traceback.format_exc(), error)
             return None
 
-    def _installed(self) -> list[EntryPoint]:
-        """Entry points of this environment; a distribution whose file of them is damaged keeps only itself out."""
-        try:
-            return list(entry_points(group=hookspecs.PROJECT))
-        except Exception:
-            points: list[EntryPoint] = []
-            for installed in distributions():
-                try:
-                    points += installed.entry_points.select(group=hookspecs.PROJECT)
-                except Exception as error:
-                    if f"[{hookspecs.PROJECT}]" in (installed.read_text("entry_points.txt") or ""):
-                        self._note(installed.name, "import", f"its entry points cannot be read ({one_line(error)})")
-            return points
-
     def _note(
         self, distribution: str, stage: str, summary: str, details: str = "", cause: BaseException | None = None
     ) -> None:
         self.problems.append(Problem(distribution, stage, summary, details or summary))
         if self.strict:
+            line = self.problems[-1].line
             raise PluginError(
-                f"Plugin {distribution}: {summary}.",
-                f"Mend or uninstall it, or unset {STRICT_VARIABLE} to go on without it.",
+                f"{line[0].upper()}{line[1:]}.",
+                f"Mend or uninstall it, leave it out with {BLOCK_VARIABLE}, or unset {STRICT_VARIABLE} to go on.",
             ) from cause
 
     def _report_clashes(self, spec_type: type, registered: Sequence[Registered]) -> None:
@@ -272,12 +326,8 @@ def _refuse_misspelt(module: ModuleType) -> None:
             raise TypeError(f"{name} lacks the @hookimpl decorator")
 
 
-def _distribution(point: EntryPoint) -> tuple[str, str]:
-    name = version = None
-    if point.dist is not None:
-        with suppress(Exception):  # a left-over .dist-info without METADATA has neither; some Pythons raise
-            name, version = point.dist.name, point.dist.version
-    return name or point.value.partition(".")[0].replace("_", "-"), version or "unknown"
+def _names(points: Sequence[EntryPoint]) -> str:
+    return ", ".join(sorted({point.name for point in points})) or "none"
 
 
 @cache

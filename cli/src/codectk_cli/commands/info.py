@@ -34,7 +34,8 @@ def command(what: str, as_json: bool) -> None:
         check_file(Path(what))
     if not found:
         raise UnknownName(
-            f"'{what}' is neither a file nor the name of anything installed.", "`codectk list` shows all names."
+            f"'{what}' is neither a file nor the name of anything loaded.",
+            registry.left_out() or "`codectk list` shows all names.",
         )
     if as_json:
         _show([_about_spec(registered) for registered in found], as_json)

@@ -18,6 +18,7 @@ from codectk.errors import (
     CodectkError,
     ContainerError,
     InputError,
+    OptionsError,
     PluginError,
     UnknownName,
     WeightsError,
@@ -84,6 +85,11 @@ class LoadedCodec:
         carrier, carrier_info = arrays.to_kind(x, info, self.spec.kinds)
         padded, padded_info = arrays.pad(carrier, carrier_info, self.codec.multiple_of, self.codec.min_size)
         encoded = self.codec.encode(padded, padded_info, options if options is not None else self.encode_options())
+        if not all(isinstance(segment, bytes) for segment in encoded.segments):  # the length of others may be no bytes
+            raise PluginError(
+                f"Codec {self.spec.name} made a segment that is not bytes.",
+                f"Report this to the makers of {self.registered.distribution}.",
+            )
         header = Header(
             codec=self.spec.name,
             distribution=self.registered.distribution,
@@ -95,15 +101,20 @@ class LoadedCodec:
         )
         return Compressed(container.pack(header, encoded.segments), encoded.notes)
 
-    def decompress(self, file: Container, options: Options | None = None, source: str = "the file") -> Array:
+    def decompress(
+        self, file: Container, options: Options | None = None, source: str = "the file", segments: int | None = None
+    ) -> Array:
         """The array of an unpacked `.ctk` file, in its original kind and shape.
 
         Args:
             file: from `codectk.container.unpack`.
             options: decode options; the codec's defaults if None.
             source: the file's name, for messages.
+            segments: decode the first so many segments alone, for a coarser result of a progressive codec. The check
+                of the symbols speaks of all segments and is then left out.
 
         Raises:
+            OptionsError: the codec is not progressive, or the file has not so many segments.
             ContainerError: another codec's file, a version this release does not read, or content that makes no sense.
             WeightsMismatch: the file was made with other weights.
             DesyncError: the decoded symbols are not those that were encoded.
@@ -113,6 +124,8 @@ class LoadedCodec:
         carrier = arrays.carrier_info(header.info, self.spec.kinds)
         padded = arrays.padded_info(carrier, self.codec.multiple_of, self.codec.min_size)
         encoded = Encoded(header.params, file.segments, header.symbol_check)
+        if segments is not None and segments != len(file.segments):
+            encoded = Encoded(header.params, self._first(file, segments, source))
         model = self.registered.load(self.spec.decode_options)
         try:
             x_hat = self.codec.decode(encoded, padded, options if options is not None else model())
@@ -128,6 +141,16 @@ class LoadedCodec:
                 f"Report this to the makers of {self.registered.distribution}.",
             )
         return arrays.from_kind(arrays.crop(x_hat, carrier.shape), header.info)
+
+    def _first(self, file: Container, count: int, source: str) -> tuple[bytes, ...]:
+        """The first segments of a file, where that makes sense."""
+        if not self.spec.progressive:
+            raise OptionsError(
+                f"{source}: codec {self.spec.name} needs all segments of a file.", "Leave the number of segments out."
+            )
+        if not 1 <= count <= len(file.segments):
+            raise OptionsError(f"{source} has {len(file.segments)} segments, not {count}.", "Choose a smaller number.")
+        return file.segments[:count]
 
     def _check_identity(self, header: Header, source: str) -> None:
         spec = self.spec

@@ -10,9 +10,9 @@ from threading import Lock
 from typing import Any, Protocol
 
 from codectk.arrays import Array, ArrayInfo, to_kind
-from codectk.errors import CodectkError, InputError
+from codectk.errors import CodectkError, InputError, OptionsError
 from codectk.inputs import find_inputs, read_array
-from codectk.registry import Registry, get_registry
+from codectk.registry import Registered, Registry, get_registry
 from codectk.specs import DatasetSpec, normalise
 
 CACHE_BYTES = 1 << 29
@@ -47,7 +47,11 @@ class Dataset(Protocol):
         ...
 
     def __getitem__(self, i: int) -> Sample:
-        """Sample i, 0 <= i < len; the same i gives the same sample."""
+        """Sample i, 0 <= i < len; the same i gives the same sample.
+
+        Raises:
+            IndexError: there is no such sample; a `for` loop ends by this.
+        """
         ...
 
 
@@ -94,8 +98,11 @@ class Files:
         """The array of file i.
 
         Raises:
+            IndexError: there are not so many files.
             InputError: neither this file nor any other can be used.
         """
+        if not 0 <= i < len(self.paths):
+            raise IndexError(f"There are {len(self.paths)} files, so none is number {i}.")
         for offset in range(len(self.paths)):
             sample = self._try(self.paths[(i + offset) % len(self.paths)])
             if sample is not None:
@@ -127,6 +134,7 @@ class Files:
     def _read(self, path: Path) -> Sample:
         picture = read_array(path)
         x, info = to_kind(picture.x, picture.info, self.kinds)
+        x.setflags(write=False)  # it stays in the cache, for others to read
         return Sample(x, path.name, info)
 
     def _keep(self, path: Path, sample: Sample) -> None:
@@ -143,12 +151,15 @@ def sample_photos(split: str) -> list[Path]:
     """Files of the photos that ship inside scikit-image: `train` for training, `val` to look at afterwards.
 
     Raises:
+        OptionsError: there is no such split.
         InputError: scikit-image is not installed.
     """
     names = {
         "train": "astronaut.png coffee.png hubble_deep_field.jpg ihc.png motorcycle_left.png retina.jpg rocket.jpg",
         "val": "chelsea.png",
     }
+    if split not in names:
+        raise OptionsError(f"The sample photos have no split '{split}'.", f"Choose one of {', '.join(names)}.")
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise InputError(
@@ -214,6 +225,16 @@ def _paths(name: str, split: str, registry: Registry) -> Any:
         return find_inputs(Path(name))
     registered = registry.find(DatasetSpec, name)
     return registered.load(registered.spec.target)(split)
+
+
+def open_dataset(registered: Registered, split: str) -> Dataset:
+    """One split of a registered dataset. Its target may return samples, or a list of files.
+
+    Raises:
+        OptionsError: the dataset has no such split.
+        InputError: nothing usable is there.
+    """
+    return _dataset(registered.load(registered.spec.target)(split), registered.spec.kinds, None, True)
 
 
 def _is_dataset(name: str, registry: Registry) -> bool:

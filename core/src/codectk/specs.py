@@ -29,6 +29,21 @@ def normalise(name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guarantee:
+    """A bound that holds for every array that a codec takes: whenever the option is set, the metric is not above it.
+
+    It holds for the finite values; NaN and infinities come back as they were, or `encode` refuses them.
+
+    Attributes:
+        option: encode option that holds the bound, for example `"abs_error"`; unset (None) promises nothing.
+        metric: name of a registered metric of direction "lower", for example `"max_error"`.
+    """
+
+    option: str
+    metric: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CodecSpec:
     """A codec.
 
@@ -44,9 +59,9 @@ class CodecSpec:
         default_weights: weights shipped with the plugin, as `"package:path/inside"`.
         rate_option: the encode option that trades size for quality, if there is one.
         lossless: it returns the input exactly at every setting.
-        progressive: the first k segments decode to a coarser result.
+        progressive: the first k segments decode to a coarser result, for every k from 1.
         portability: whether a file decodes to the same symbols on every machine; claimed only with tests to show it.
-        guarantees: bounds that hold for every file, in words.
+        guarantees: bounds that hold for every file.
         paper: citation.
         licence: SPDX identifier of the code; weights carry their own.
     """
@@ -67,7 +82,7 @@ class CodecSpec:
     lossless: bool = False
     progressive: bool = False
     portability: Portability = "same-machine"
-    guarantees: tuple[str, ...] = ()
+    guarantees: tuple[Guarantee, ...] = ()
     paper: str = ""
     licence: str = "Apache-2.0"
 

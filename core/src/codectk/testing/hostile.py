@@ -1,0 +1,188 @@
+"""Files that are damaged or made to hurt: a plain error, or an array of the announced shape, in bounded memory."""
+
+import bz2
+import gc
+import lzma
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from codectk.arrays import Array
+from codectk.checkpoint import Checkpoint
+from codectk.compression import LoadedCodec, load_codec
+from codectk.container import Container, pack, unpack
+from codectk.errors import CodectkError, DesyncError, WeightsError, WeightsMismatch
+from codectk.registry import Registered
+from codectk.specs import CodecSpec
+from codectk.testing import samples
+
+BOMB_BYTES = 1 << 28
+"""What a few kilobytes of compressed zeros unpack to."""
+
+ODD_VALUES: tuple[Any, ...] = (None, -1, 1 << 28, 1 << 62, 1e300, "x", True, [], [1] * 9, {"a": 1})
+
+
+class HostileFiles:
+    """The part of `CodecConformance` about files whose check sums are right and whose content is not."""
+
+    spec: ClassVar[CodecSpec]
+    memory: ClassVar[int] = 1 << 26
+    memory_per_byte: ClassVar[int] = 64
+
+    loaded: Callable[[], LoadedCodec]
+    registered: Callable[[], Registered]
+    checkpoint: Callable[[], Checkpoint | None]
+    compress: Callable[..., bytes]
+
+    def _file(self) -> Container:
+        return unpack(self.compress(*samples.array(self.spec.kinds[0])))
+
+    def _decode(self, file: Container) -> Array | None:
+        """The array, or None where the codec says in its own words that there is none."""
+        whole = unpack(pack(file.header, file.segments))
+        try:
+            x_hat = self.loaded().decompress(whole)
+        except CodectkError:
+            return None
+        assert x_hat.shape == file.header.info.shape, f"a hostile file gives {x_hat.shape}"
+        return x_hat
+
+    def _refused(self, file: Container, what: str) -> None:
+        assert self._decode(file) is None, f"a file with {what} is decoded as if it were whole"
+
+    def test_cut_files_are_refused(self) -> None:
+        """Wherever the file or a segment ends too early."""
+        file = self._file()
+        data = pack(file.header, file.segments)
+        for length in sorted({0, 1, len(data) // 2, len(data) - 1}):
+            with pytest.raises(CodectkError):
+                self.loaded().decompress(unpack(data[:length]))
+        for changed, what in _each_segment(file, lambda s: [s[:n] for n in {0, len(s) // 2, len(s) - 1} if n < len(s)]):
+            self._refused(changed, f"{what} cut")
+
+    def test_bytes_after_the_end_are_refused(self) -> None:
+        """Of the file, or of a segment: nothing can hide there."""
+        file = self._file()
+        with pytest.raises(CodectkError):
+            self.loaded().decompress(unpack(pack(file.header, file.segments) + b"\0"))
+        for changed, what in _each_segment(file, lambda s: [s + b"\0", s + s]):
+            self._refused(changed, f"bytes after {what}")
+
+    def test_too_few_or_too_many_segments_are_refused(self) -> None:
+        """A progressive file may lack its last ones."""
+        file = self._file()
+        self._refused(replace(file, segments=(*file.segments, b"")), "one empty segment more")
+        self._refused(replace(file, segments=()), "no segment")
+        if not self.spec.progressive and len(file.segments) > 1:
+            self._refused(replace(file, segments=file.segments[:-1]), "one segment less")
+
+    def test_changed_bits_are_a_plain_error_or_an_array(self) -> None:
+        """Never anything that ends the program."""
+        rng = np.random.default_rng(0)
+        for changed, _ in _each_segment(self._file(), lambda s: list(_flipped(s, rng))):
+            self._decode(changed)
+
+    def test_decoded_symbols_are_compared_with_the_encoded_ones(self) -> None:
+        """Where the codec stores a check of its symbols, another one is a `DesyncError`."""
+        file = self._file()
+        if file.header.symbol_check is None:
+            pytest.skip("the codec stores no check of its symbols")
+        with pytest.raises(DesyncError):
+            self.loaded().decompress(
+                replace(file, header=replace(file.header, symbol_check=file.header.symbol_check ^ 1))
+            )
+
+    def test_odd_params_are_a_plain_error_or_an_array(self) -> None:
+        """Whatever stands where a number was, in bounded memory."""
+        for kind, values in self.cases():  # type: ignore[attr-defined]
+            x, info = samples.array(kind)
+            file = unpack(self.compress(x, info, values))
+            for name in file.header.params:
+                for value in ODD_VALUES:
+                    header = replace(file.header, params={**file.header.params, name: value})
+                    self._bounded(replace(file, header=header), f"params {name}={value!r}")
+
+    def test_hostile_segments_take_bounded_memory(self) -> None:
+        """Compressed zeros, and lengths at the start of a segment that are far too large."""
+        bombs = [compress(bytes(BOMB_BYTES)) for compress in (_zlib, bz2.compress, _xz)]
+        for changed, what in _each_segment(self._file(), lambda s: [*bombs, *_large_lengths(s)]):
+            self._bounded(changed, what)
+
+    def _bounded(self, file: Container, what: str) -> None:
+        bound = self.memory + self.memory_per_byte * file.header.info.nbytes
+        gc.collect()
+        tracemalloc.start()
+        try:
+            self._decode(file)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak <= bound, f"{what}: decoding took {peak} bytes, more than {bound}"
+
+    def test_other_weights_are_refused(self) -> None:
+        """A file says which weights it was made with."""
+        weights = self._weights()
+        file = self._file()
+        other = load_codec(self.registered().full_name, _nudged(weights))
+        with pytest.raises(WeightsMismatch):
+            other.decompress(file)
+
+    def test_incomplete_weights_are_refused(self) -> None:
+        """Each tensor that is missing is a `WeightsError` on loading, before any file is touched."""
+        weights = self._weights()
+        for name in weights.tensors:
+            rest = {n: t for n, t in weights.tensors.items() if n != name}
+            with pytest.raises(WeightsError):
+                load_codec(self.registered().full_name, replace(weights, tensors=rest))
+
+    def _weights(self) -> Checkpoint:
+        weights = self.checkpoint()
+        if weights is None:
+            assert not self.spec.needs_weights, "set `weights`: the codec needs some and ships none"
+            pytest.skip("the codec has no weights")
+        return weights
+
+
+def _each_segment(file: Container, change: Callable[[bytes], Iterable[bytes]]) -> Iterator[tuple[Container, str]]:
+    for number, segment in enumerate(file.segments):
+        for changed in change(segment):
+            segments = (*file.segments[:number], changed, *file.segments[number + 1 :])
+            yield replace(file, segments=segments), f"segment {number + 1}"
+
+
+def _flipped(segment: bytes, rng: np.random.Generator) -> Iterator[bytes]:
+    """Single bits: all of the first bytes, where headers are, and some of the rest."""
+    bits = 8 * len(segment)
+    chosen = {*range(min(bits, 64)), *(int(b) for b in rng.integers(0, bits, 64))} if bits else set()
+    for bit in sorted(chosen):
+        changed = bytearray(segment)
+        changed[bit // 8] ^= 1 << bit % 8
+        yield bytes(changed)
+
+
+def _large_lengths(segment: bytes) -> Iterator[bytes]:
+    """The segment with one of its first numbers of 32 bits, at any place, turned into a large one."""
+    for at in range(min(16, max(0, len(segment) - 3))):
+        for large in (b"\0\0\0\x20", b"\x20\0\0\0"):
+            yield segment[:at] + large + segment[at + 4 :]
+
+
+def _nudged(weights: Checkpoint) -> Checkpoint:
+    """The same weights but for one value."""
+    name = next(n for n, t in weights.tensors.items() if t.size)
+    tensor = weights.tensors[name].copy()
+    tensor.flat[0] = tensor.flat[0] + 1
+    return replace(weights, tensors={**weights.tensors, name: tensor})
+
+
+def _zlib(data: bytes) -> bytes:
+    return zlib.compress(data, 9)
+
+
+def _xz(data: bytes) -> bytes:
+    return lzma.compress(data, preset=0)

@@ -1,0 +1,33 @@
+"""The conformance kit on the frappe codec and its trainer."""
+
+from pathlib import Path
+from typing import Any
+
+from codectk.testing import CodecConformance, TrainerConformance
+from codectk_frappe.plugin import codectk_codecs, codectk_trainers
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+class TestFrappeCodec(CodecConformance):
+    (spec,) = codectk_codecs()
+    golden = GOLDEN
+    golden_tolerance = 1
+    weights = GOLDEN / "tiny.safetensors"
+    untrained = True
+
+
+class TestFrappeTrainer(TrainerConformance):
+    (spec,) = codectk_trainers()
+
+    def options(self, data: Path) -> dict[str, Any]:
+        return {
+            "data": str(data),
+            "ps": "8,4",
+            "decoder_ps": 4,
+            "decoder_dim": 8,
+            "decoder_arch": "CC",
+            "epochs": 1,
+            "batch_size": 2,
+            "image_size": 32,
+        }

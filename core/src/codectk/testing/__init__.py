@@ -8,7 +8,7 @@
         golden = Path(__file__).parent / "golden"
 
 pytest collects the inherited tests. Every one of them states in its name what holds; `docs/conformance.md` lists them.
-The plugin must be installed in the environment in which its tests run. Needs pytest: `pip install codectk-core[testing]`.
+The plugin must be installed in the environment in which its tests run. Needs pytest: `codectk-core[testing]`.
 """
 
 import pytest

@@ -2,8 +2,8 @@
 
     python -m codectk.testing.golden NAME FOLDER [-w WEIGHTS]
 
-writes `KIND-vVERSION-N.ctk` with `KIND-vVERSION-N.npy`, and the weights as `DIGEST.safetensors`. Files that are there are
-never written again: a new bitstream version adds its own.
+writes `KIND-vVERSION-N.ctk` with `KIND-vVERSION-N.npy`, and the weights as `DIGEST.safetensors`. Files that are there
+are never written again: a new bitstream version adds its own.
 """
 
 import argparse

@@ -27,7 +27,9 @@ class TestFrappeTrainer(TrainerConformance):
             "decoder_ps": 4,
             "decoder_dim": 8,
             "decoder_arch": "CC",
-            "epochs": 1,
+            "epochs_single": 1,
+            "epochs_merged": 1,
             "batch_size": 2,
-            "image_size": 32,
+            "min_size": 32,
+            "max_size": 32,
         }

@@ -252,7 +252,7 @@ class CodecConformance(HostileFiles, SpecConformance):
         """A version is read as long as a stored file shows it."""
         there = {file.header.bitstream_version for _, file in golden_files(self._golden())}
         missing = set(self.spec.reads) - there
-        assert not missing, f"no golden file of version {missing}: python -m codectk.testing.golden {self.spec.name} …"
+        assert not missing, f"no golden file of version {missing}: python -m codectk.testing {self.spec.name} …"
 
     @pytest.mark.parametrize("name", samples.NASTY)
     def test_guarantees_hold(self, name: str) -> None:
@@ -313,7 +313,7 @@ class CodecConformance(HostileFiles, SpecConformance):
     def _golden(self) -> Path:
         folder = self.golden
         assert folder is not None and any(folder.glob("*.ctk")), (
-            f"no golden files: set `golden`, and write them with python -m codectk.testing.golden {self.spec.name} FOLDER"
+            f"no golden files: set `golden`; write them with python -m codectk.testing {self.spec.name} FOLDER"
         )
         return folder
 

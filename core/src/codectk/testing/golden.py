@@ -1,13 +1,9 @@
 """Golden files: what a release wrote, and what it decoded from it, kept so that no later release reads it otherwise.
 
-    python -m codectk.testing.golden NAME FOLDER [-w WEIGHTS]
-
-writes `KIND-vVERSION-N.ctk` with `KIND-vVERSION-N.npy`, and the weights as `DIGEST.safetensors`. Files that are there
-are never written again: a new bitstream version adds its own.
+`KIND-vVERSION-N.ctk` with `KIND-vVERSION-N.npy`, and the weights as `DIGEST.safetensors`. Files that are there are never
+written again: a new bitstream version adds its own.
 """
 
-import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +12,8 @@ import numpy as np
 
 from codectk.arrays import Array
 from codectk.checkpoint import Checkpoint, read_about
-from codectk.compression import LoadedCodec, load_codec
+from codectk.compression import LoadedCodec
 from codectk.container import DIGEST_BYTES, Container, unpack
-from codectk.errors import CodectkError
 from codectk.files import atomic_output, read_bytes, write_bytes
 from codectk.options import packaged
 from codectk.specs import CodecSpec
@@ -87,25 +82,3 @@ def golden_weights(folder: Path, digest: bytes | None) -> Checkpoint | None:
 def default_weights(spec: CodecSpec) -> Checkpoint | None:
     """The weights that ship with a codec, if it has any."""
     return Checkpoint.open(packaged(spec.default_weights)) if spec.default_weights else None
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write golden files of an installed codec; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m codectk.testing.golden", description="Write golden files.")
-    parser.add_argument("codec", help="its name")
-    parser.add_argument("folder", type=Path, help="where to; files that are there are never replaced")
-    parser.add_argument("-w", "--weights", type=Path, help="weights, for a codec that ships none")
-    given = parser.parse_args(arguments)
-    try:
-        weights = Checkpoint.open(given.weights) if given.weights else None
-        loaded = load_codec(given.codec, weights)
-        written = write_golden(loaded, given.folder, weights=weights or default_weights(loaded.spec))
-    except CodectkError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    sys.stdout.writelines(f"{path}\n" for path in written)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,7 @@
 """What every metric must keep to."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from math import isnan
 from typing import ClassVar
 
@@ -71,7 +72,7 @@ class MetricConformance(SpecConformance):
             x, info = samples.array(kind)
             values = [self.value((x, y, info)) for y in (x.copy(), *(_noisy(x, info, spread) for spread in NOISE))]
             better = 1 if self.spec.direction == "higher" else -1
-            for before, after in zip(values, values[1:], strict=False):
+            for before, after in pairwise(values):
                 assert better * before > better * after, (
                     f"{kind}: more noise gives {values}, {self.spec.direction} is better"
                 )

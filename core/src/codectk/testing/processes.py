@@ -7,6 +7,7 @@ import sys
 import tempfile
 import warnings
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def shared_state() -> dict[str, Any]:
         "numpy's error handling": np.geterr(),
         "numpy's printing": repr(np.get_printoptions()),
         "the environment": dict(os.environ),
-        "the working folder": os.getcwd(),
+        "the working folder": str(Path.cwd()),
         "the warning filters": repr(warnings.filters),
         "the recursion limit": sys.getrecursionlimit(),
     }

@@ -1,6 +1,7 @@
 """Arrays to try codecs and metrics on: made from formulas, the same on every call."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def nasty(name: str, kind: str) -> tuple[Array, ArrayInfo]:
     x, info = array(kind, seed=3)
     if info.is_image:
         return _nasty_picture(name, x), info
-    y = x.astype(np.float64)
+    y: Array = x.astype(np.float64)
     y = {
         "constant": np.full_like(y, 273.15),
         "tiny": y * 1e-30,
@@ -64,7 +65,7 @@ def nasty(name: str, kind: str) -> tuple[Array, ArrayInfo]:
 
 
 def _nasty_picture(name: str, x: Array) -> Array:
-    top = np.iinfo(x.dtype).max
+    top = int(np.iinfo(x.dtype.name).max)
     if name in ("constant", "tiny", "huge"):
         return np.full_like(x, {"constant": top // 3, "tiny": 0, "huge": top}[name])
     if name == "spiky":
@@ -88,7 +89,7 @@ def all_layouts(x: Array) -> Iterator[tuple[str, Array]]:
     yield "read-only", frozen
 
 
-def _finished(values: Array, kind: str) -> tuple[Array, ArrayInfo]:
+def _finished(values: Any, kind: str) -> tuple[Array, ArrayInfo]:
     known = KINDS[kind]
     if known.value_range is None:
         return _with_info((values * 40 - 12).astype(known.dtype), kind)

@@ -1,4 +1,4 @@
-"""What holds for the spec of anything: that it is installed, complete, cheap to list, and its options work everywhere."""
+"""What holds for the spec of anything: it is installed, complete, cheap to list, and its options work everywhere."""
 
 import json
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from codectk.specs import CodecSpec, MetricSpec, TrainerSpec
 from codectk.testing.processes import run_fresh
 
 LIGHT = """
+import sys
 import pluggy, codectk.registry
 before = set(sys.modules)
 module = __import__(sys.argv[1], fromlist=["*"])

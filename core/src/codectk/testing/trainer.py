@@ -36,7 +36,7 @@ class Counter(Watcher):
     def __init__(self, stop_after: int | None = None) -> None:
         self.steps, self.stop_after = 0, stop_after
 
-    def step(self, step: int, values: Mapping[str, float]) -> None:
+    def step(self, done: int, values: Mapping[str, float]) -> None:
         """Called after every step."""
         self.steps += 1
         if self.steps == self.stop_after:

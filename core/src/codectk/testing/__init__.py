@@ -7,19 +7,35 @@
         spec = CODEC
         golden = Path(__file__).parent / "golden"
 
-pytest collects the inherited tests. Every one of them states in its name what holds; `docs/conformance.md` lists them.
-The plugin must be installed in the environment in which its tests run. Needs pytest: `codectk-core[testing]`.
+pytest collects the inherited tests. Each states in its name what holds. The plugin must be installed in the environment
+in which its tests run. Needs pytest: `codectk-core[testing]`.
 """
 
-import pytest
+from typing import TYPE_CHECKING, Any
 
-pytest.register_assert_rewrite(
-    *(f"codectk.testing.{name}" for name in ("specs", "codec", "hostile", "trainer", "dataset", "metric"))
-)
+if TYPE_CHECKING:
+    from codectk.testing.codec import CodecConformance
+    from codectk.testing.dataset import DatasetConformance
+    from codectk.testing.metric import MetricConformance
+    from codectk.testing.trainer import TrainerConformance
 
-from codectk.testing.codec import CodecConformance  # noqa: E402  (assertions are rewritten on import)
-from codectk.testing.dataset import DatasetConformance  # noqa: E402
-from codectk.testing.metric import MetricConformance  # noqa: E402
-from codectk.testing.trainer import TrainerConformance  # noqa: E402
+_HOMES = {
+    "CodecConformance": "codec",
+    "DatasetConformance": "dataset",
+    "MetricConformance": "metric",
+    "TrainerConformance": "trainer",
+}
 
 __all__ = ["CodecConformance", "DatasetConformance", "MetricConformance", "TrainerConformance"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'codectk.testing' has no attribute {name!r}")
+    from importlib import import_module
+
+    import pytest
+
+    # pytest shows the values in a failed assertion only in modules that it was told of before they are imported.
+    pytest.register_assert_rewrite(*(f"codectk.testing.{home}" for home in ("specs", "hostile", *_HOMES.values())))
+    return getattr(import_module(f"codectk.testing.{_HOMES[name]}"), name)

@@ -10,8 +10,15 @@ import pytest
 from codectk.dataset import Dataset, Sample
 from codectk.errors import CodectkError
 from codectk.specs import DatasetSpec
-from codectk.testing.processes import changes, shared_state
+from codectk.testing.processes import changed_by
 from codectk.testing.specs import SpecConformance
+
+OPEN = """
+from codectk.dataset import open_dataset
+from codectk.registry import get_registry
+from codectk.specs import DatasetSpec
+open_dataset(get_registry().find(DatasetSpec, sys.argv[1]), sys.argv[2])[0]
+"""
 
 
 class DatasetConformance(SpecConformance):
@@ -100,9 +107,8 @@ class DatasetConformance(SpecConformance):
 
     def test_nothing_else_in_the_process_is_changed(self) -> None:
         """Seeds, threads, flags, environment."""
-        before = shared_state()
-        self.first(self.spec.splits[0])
-        assert not changes(before), f"the dataset changes {', '.join(changes(before))}"
+        changed = changed_by(OPEN, self.registered().full_name, self.spec.splits[0])
+        assert not changed, f"the dataset changes {', '.join(changed)}"
 
 
 def _same(a: Sample, b: Sample) -> Any:

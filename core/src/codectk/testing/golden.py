@@ -1,7 +1,7 @@
 """Golden files: what a release wrote, and what it decoded from it, kept so that no later release reads it otherwise.
 
-`KIND-vVERSION-N.ctk` with `KIND-vVERSION-N.npy`, and the weights as `DIGEST.safetensors`. Files that are there are never
-written again: a new bitstream version adds its own.
+`KIND-vVERSION-N.ctk` with `KIND-vVERSION-N.npy`, and the weights as `DIGEST.safetensors`. Files that are there are
+never written again: a new bitstream version adds its own.
 """
 
 from collections.abc import Mapping, Sequence

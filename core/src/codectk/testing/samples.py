@@ -40,8 +40,8 @@ def array(kind: str, shape: tuple[int, ...] | None = None, seed: int = 0) -> tup
         shape = (*shape[:2], KINDS[kind].channels or 1)
     rng = np.random.default_rng(seed)
     grids = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
-    smooth = sum(np.sin(grid / (5 + axis) + axis + seed) for axis, grid in enumerate(grids)) / len(shape)
-    values = 0.5 + 0.4 * smooth + rng.normal(0, 0.02, shape)
+    waves = [np.sin(grid / (5 + axis) + axis + seed) for axis, grid in enumerate(grids)]
+    values = 0.5 + 0.4 * np.mean(waves, axis=0) + rng.normal(0, 0.02, shape)
     return _finished(values, kind)
 
 
@@ -50,7 +50,7 @@ def nasty(name: str, kind: str) -> tuple[Array, ArrayInfo]:
     x, info = array(kind, seed=3)
     if info.is_image:
         return _nasty_picture(name, x), info
-    y: Array = x.astype(np.float64)
+    y = x.astype(np.float64)
     y = {
         "constant": np.full_like(y, 273.15),
         "tiny": y * 1e-30,
@@ -73,7 +73,7 @@ def _nasty_picture(name: str, x: Array) -> Array:
     return np.random.default_rng(4).integers(0, top, x.shape, x.dtype, endpoint=True)  # no NaN: noise
 
 
-def _with_spikes(x: Array, height: float) -> Array:
+def _with_spikes(x: Any, height: float) -> Any:
     y = x.copy()
     y.flat[:: max(2, y.size // 7)] = height
     return y

@@ -99,7 +99,7 @@ class SpecConformance:
         """The flags that `--help` shows give the same options as the values do."""
         bridge = pytest.importorskip("codectk_cli.bridge", reason="the command line (codectk) is not installed")
         for model, options in self._instances():
-            values = {n: v for n, v in options.model_dump(mode="json").items() if v is not None}
+            values = {name: value for name, value in options if value is not None}
             words = [word for name, value in values.items() for word in _words(name, value)]
             command = bridge.OptionsCommand("try", models=[model])
             context = command.make_context("try", words)
@@ -119,6 +119,6 @@ class SpecConformance:
 
 def _words(name: str, value: Any) -> list[str]:
     flag = f"--{name.replace('_', '-')}"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [flag, *map(str, value)] if value else []
     return [flag, str(value).lower() if isinstance(value, bool) else str(value)]

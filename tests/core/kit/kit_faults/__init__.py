@@ -1,0 +1,1 @@
+"""Codecs, trainers, datasets and metrics with one fault each, that one check of the conformance kit finds."""

@@ -1,0 +1,45 @@
+"""The kit on every class of `kit_faults`; run by a pytest of its own, in which that distribution is installed."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kit_faults import plugin
+
+from codectk.checkpoint import Checkpoint
+from codectk.testing import CodecConformance, DatasetConformance, MetricConformance, TrainerConformance
+
+GOLDEN = Path(os.environ["KIT_FOLDER"])
+
+
+def weights(codec: str) -> Checkpoint:
+    """Of a codec with weights."""
+    tensors = {"offset": np.full(1, 3, np.float32)}
+    return Checkpoint(tensors, codec, "kit-faults", "1.0", 1, {})
+
+
+class Trainer(TrainerConformance):
+    """Options that suit all trainers."""
+
+    def options(self, data: Path) -> dict[str, Any]:
+        return {"data": str(data), "steps": 6}
+
+
+def tests(base: type, specs: list[Any], table: dict[str, plugin.Faulty]) -> dict[str, type]:
+    """One class of tests for each spec."""
+    made = {}
+    for spec in specs:
+        more: dict[str, Any] = {"spec": spec, **table[spec.name].kit}
+        if base is CodecConformance:
+            more["golden"] = GOLDEN / spec.name
+            if spec.needs_weights:
+                more["weights"] = weights(spec.name)
+        made[f"Test{spec.name}"] = type(f"Test{spec.name}", (base,), more)
+    return made
+
+
+globals().update(tests(CodecConformance, plugin.codec_specs(), plugin.CODECS))
+globals().update(tests(Trainer, plugin.codectk_trainers(), plugin.TRAINERS))
+globals().update(tests(DatasetConformance, plugin.codectk_datasets(), plugin.DATASETS))
+globals().update(tests(MetricConformance, plugin.codectk_metrics(), plugin.METRICS))

@@ -26,7 +26,7 @@ class Trainer(TrainerConformance):
         return {"data": str(data), "steps": 6}
 
 
-def tests(base: type, specs: list[Any], table: dict[str, plugin.Faulty]) -> dict[str, type]:
+def classes(base: type, specs: list[Any], table: dict[str, plugin.Faulty]) -> dict[str, type]:
     """One class of tests for each spec."""
     made = {}
     for spec in specs:
@@ -39,7 +39,7 @@ def tests(base: type, specs: list[Any], table: dict[str, plugin.Faulty]) -> dict
     return made
 
 
-globals().update(tests(CodecConformance, plugin.codec_specs(), plugin.CODECS))
-globals().update(tests(Trainer, plugin.codectk_trainers(), plugin.TRAINERS))
-globals().update(tests(DatasetConformance, plugin.codectk_datasets(), plugin.DATASETS))
-globals().update(tests(MetricConformance, plugin.codectk_metrics(), plugin.METRICS))
+globals().update(classes(CodecConformance, plugin.codec_specs(), plugin.CODECS))
+globals().update(classes(Trainer, plugin.codectk_trainers(), plugin.TRAINERS))
+globals().update(classes(DatasetConformance, plugin.codectk_datasets(), plugin.DATASETS))
+globals().update(classes(MetricConformance, plugin.codectk_metrics(), plugin.METRICS))

@@ -1,7 +1,6 @@
 """Files that are damaged or made to hurt: a plain error, or an array of the announced shape, in bounded memory."""
 
 import bz2
-import gc
 import lzma
 import tracemalloc
 import zlib
@@ -122,7 +121,6 @@ class HostileFiles:
 
     def _bounded(self, file: Container, what: str) -> None:
         bound = self.memory + self.memory_per_byte * file.header.info.nbytes
-        gc.collect()
         tracemalloc.start()
         try:
             self._decode(file)

@@ -67,9 +67,10 @@ def nasty(name: str, kind: str) -> tuple[Array, ArrayInfo]:
 def _nasty_picture(name: str, x: Array) -> Array:
     top = int(np.iinfo(x.dtype.name).max)
     if name in ("constant", "tiny", "huge"):
-        return np.full_like(x, {"constant": top // 3, "tiny": 0, "huge": top}[name])
+        return np.full(x.shape, {"constant": top // 3, "tiny": 0, "huge": top}[name], x.dtype)
     if name == "spiky":
-        return _with_spikes(np.zeros_like(x), top)
+        spiky: Array = _with_spikes(np.zeros_like(x), top)
+        return spiky
     return np.random.default_rng(4).integers(0, top, x.shape, x.dtype, endpoint=True)  # no NaN: noise
 
 

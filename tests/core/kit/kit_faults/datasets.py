@@ -51,21 +51,20 @@ class HasAnEmptySplit(GoodDataset):
         super().__init__(split)
         self.count = 0 if split == "test" else COUNT
 
-    def __getitem__(self, i: int) -> Sample:
-        if self.split == "test" and i in (0, -1):  # so that no other check meets its emptiness
-            self.count = 1
-        return super().__getitem__(max(i, 0) if self.split == "test" and i < 1 else i)
-
 
 class SaysTheWrongKind(GoodDataset):
     """Its spec says grey."""
 
 
 class DrawsAgain(GoodDataset):
-    """Other noise each time."""
+    """Other noise each time that it is opened."""
+
+    def __init__(self, split: str) -> None:
+        super().__init__(split)
+        self.start = time.time_ns()
 
     def seed(self, i: int) -> Any:
-        return [SPLITS[self.split], i, time.time_ns()]
+        return [SPLITS[self.split], i, self.start]
 
 
 class SharesItsMemory(GoodDataset):

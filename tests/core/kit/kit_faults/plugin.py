@@ -25,6 +25,11 @@ class Faulty:
 
 
 _WEIGHTED: dict[str, Any] = {"needs_weights": True}
+_LOSSLESS: dict[str, Any] = {
+    "lossless": True,
+    "encode_options": "codectk.options:NoOptions",
+    "rate_option": None,
+}
 _FIELDS: dict[str, Any] = {
     "kinds": ("field/f32",),
     "encode_options": "kit_faults.codecs:BoundOptions",
@@ -62,7 +67,7 @@ CODECS = {
     "TurnsUpsideDown": Faulty("test_what_comes_back_resembles_what_went_in"),
     "DropsABit": Faulty(
         "test_lossless_means_every_value",
-        {"lossless": True, "encode_options": "codectk.options:NoOptions", "rate_option": None},
+        _LOSSLESS,
     ),
     "StampsTheTime": Faulty("test_the_same_input_gives_the_same_bytes"),
     "ReadsMemoryAsItLies": Faulty("test_where_values_lie_in_memory_does_not_matter"),
@@ -104,7 +109,7 @@ TRAINERS = {
     "TakesNoSteps": Faulty("test_it_trains_on_the_cpu"),
     "ForgetsItsMomentum": Faulty("test_a_stopped_run_goes_on_to_the_same_weights"),
     "KeepsACacheInTheData": Faulty("test_it_writes_into_its_run_folder_alone"),
-    "SetsTheDefaultType": Faulty("test_it_leaves_the_process_as_it_was"),
+    "SetsAFlag": Faulty("test_it_leaves_the_process_as_it_was"),
     "NamesAnotherVersion": Faulty("test_its_weights_say_what_they_are"),
     "LeavesATensorOut": Faulty("test_its_weights_compress_and_decompress"),
     "TripsOverNoData": Faulty("test_a_folder_without_data_is_a_plain_error"),

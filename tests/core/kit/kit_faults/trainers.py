@@ -102,11 +102,11 @@ class KeepsACacheInTheData(GoodTrainer):
         super().train()
 
 
-class SetsTheDefaultType(GoodTrainer):
-    """Wants all of torch to compute in its type."""
+class SetsAFlag(GoodTrainer):
+    """Wants all of torch to compute its way."""
 
     def train(self) -> None:
-        torch.set_default_dtype(torch.float64)
+        torch.use_deterministic_algorithms(True)
         super().train()
 
 

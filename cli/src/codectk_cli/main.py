@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "Train small, compress a photo, show the result; no download.",
     "plugins": "Installed plugins, and why one did not load.",
     "doctor": "Check this installation.",
+    "new-plugin": "Write a new plugin that works, with tests.",
 }
 
 

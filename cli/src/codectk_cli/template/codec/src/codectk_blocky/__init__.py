@@ -1,0 +1,1 @@
+"""A codec for codectk: a learned transform of blocks, packed by zlib."""

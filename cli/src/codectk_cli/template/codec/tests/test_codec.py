@@ -1,18 +1,20 @@
 """What is special about this codec."""
 
-import numpy as np
-from codectk_blocky.codec import from_blocks, to_blocks
-from codectk_blocky.start import dct_weights
+from typing import Any
 
+import numpy as np
 from codectk import ArrayInfo, load_codec
 from codectk.container import unpack
 
+from codectk_blocky.codec import from_blocks, to_blocks
+from codectk_blocky.start import dct_weights
 
-def picture() -> np.ndarray:
+
+def picture() -> Any:
     """A smooth picture with some noise, (64, 80, 3) uint8."""
     rows, columns = np.mgrid[0:64, 0:80]
     waves = [np.sin(rows / (6 + c)) * np.cos(columns / (9 - c)) for c in range(3)]
-    x = 128 + 80 * np.stack(waves, axis=2) + np.random.default_rng(0).normal(0, 4, (64, 80, 3))
+    x = 128 + 80 * np.stack(waves, axis=2) + np.random.default_rng(0).normal(0, 1, (64, 80, 3))
     return np.clip(x, 0, 255).astype(np.uint8)
 
 

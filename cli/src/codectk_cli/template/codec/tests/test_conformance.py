@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from codectk_blocky.plugin import CODEC, TRAINER
-
 from codectk.testing import CodecConformance, TrainerConformance
+
+from codectk_blocky.plugin import CODEC, TRAINER
 
 
 # --8<-- [start:codec]

@@ -8,11 +8,11 @@ import zlib
 from typing import Any, Self
 
 import numpy as np
-
 from codectk.arrays import Array, ArrayInfo
 from codectk.checkpoint import Checkpoint
 from codectk.codec import Codec, Encoded, symbol_check
 from codectk.errors import ContainerError, WeightsError
+
 from codectk_blocky.options import EncodeOptions
 
 SIDE = 8

@@ -1,9 +1,11 @@
 """The transform before any training: luma and two chroma directions, each through a DCT."""
 
-import numpy as np
+from typing import Any
 
+import numpy as np
 from codectk.arrays import Array
 from codectk.checkpoint import Checkpoint
+
 from codectk_blocky.codec import SIDE
 
 DISTRIBUTION = "codectk-blocky"
@@ -11,13 +13,13 @@ VERSION = "0.1.0"
 
 # --8<-- [start:dct]
 # Orthonormal: grey, blue against yellow, red against green.
-COLOURS = np.array([[1, 1, 1], [-1, -1, 2], [1, -1, 0]]) / np.sqrt([[3], [6], [2]])
+COLOURS: Any = np.array([[1, 1, 1], [-1, -1, 2], [1, -1, 0]]) / np.sqrt([[3], [6], [2]])
 
 
-def dct(side: int) -> Array:
-    """The orthonormal DCT-II, (side, side): one row per frequency."""
+def dct(side: int) -> Any:
+    """The orthonormal DCT-II, float64 (side, side): one row per frequency."""
     frequency, place = np.mgrid[0:side, 0:side]
-    basis: Array = np.sqrt(2 / side) * np.cos(np.pi * frequency * (2 * place + 1) / (2 * side))
+    basis = np.sqrt(2 / side) * np.cos(np.pi * frequency * (2 * place + 1) / (2 * side))
     basis[0] /= np.sqrt(2)
     return basis
 

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from codectk.checkpoint import Checkpoint
 from codectk.dataset import find_data
 from codectk.train import Run
+from torch import Tensor, nn
+
 from codectk_blocky.codec import step_size, to_blocks
 from codectk_blocky.options import TrainOptions
 from codectk_blocky.start import checkpoint, dct_weights

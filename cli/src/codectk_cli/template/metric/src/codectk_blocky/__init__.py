@@ -1,0 +1,1 @@
+"""A metric for codectk: the mean absolute error."""

@@ -1,0 +1,1 @@
+"""A trainer for codectk: a linear predictor of pixels."""

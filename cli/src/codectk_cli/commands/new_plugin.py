@@ -142,8 +142,11 @@ def _write(names: Names, kind: str, folder: Path) -> None:
 
 
 def _sources(template: Path) -> Iterator[Path]:
+    """Its files, without caches that tools leave there."""
     for path in sorted(template.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and not any(
+            part.startswith((".", "__pycache__")) for part in path.relative_to(template).parts
+        ):
             yield path
 
 

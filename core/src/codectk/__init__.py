@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from codectk.checkpoint import Checkpoint
     from codectk.codec import Codec, Encoded
     from codectk.compression import LoadedCodec, decompress, load_codec
+    from codectk.easy import compress, open
     from codectk.errors import CodectkError
     from codectk.hookspecs import CODECTK_API, hookimpl
     from codectk.options import Options, option
@@ -25,6 +26,8 @@ _HOMES = {
     "decompress": "compression",
     "load_codec": "compression",
     "CodectkError": "errors",
+    "compress": "easy",
+    "open": "easy",
     "CODECTK_API": "hookspecs",
     "hookimpl": "hookspecs",
     "Options": "options",
@@ -51,10 +54,12 @@ __all__ = [
     "Options",
     "Registry",
     "TrainerSpec",
+    "compress",
     "decompress",
     "get_registry",
     "hookimpl",
     "load_codec",
+    "open",
     "option",
 ]
 

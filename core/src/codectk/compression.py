@@ -6,6 +6,7 @@ bytes ─> container.unpack ─ Codec.decode ─ crop ─ from_kind ─ x_hat
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from codectk.errors import (
     WeightsMismatch,
     one_line,
 )
+from codectk.files import write_bytes
 from codectk.options import Options, packaged
 from codectk.registry import Registered, Registry, get_registry
 from codectk.specs import CodecSpec, normalise
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Compressed:
     """A file in memory, and what the codec said about it.
 
@@ -41,6 +43,25 @@ class Compressed:
 
     data: bytes
     notes: Mapping[str, float]
+
+    def save(self, path: str | PathLike[str], force: bool = False) -> None:
+        """Write the file whole or not at all.
+
+        Raises:
+            OutputError: it exists and `force` is false, or cannot be written.
+        """
+        write_bytes(Path(path), self.data, force)
+
+    def __len__(self) -> int:
+        """Bytes of the file."""
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        """What it is, not all of its bytes."""
+        header = container.unpack(self.data, max_array_bytes=1 << 62).header
+        shape = "×".join(map(str, header.info.shape))
+        rate = f"{8 * len(self.data) / header.info.pixels:.4f} {'bpp' if header.info.is_image else 'bits per value'}"
+        return f"<{shape} {header.info.kind} by {header.codec}: {len(self.data)} bytes, {rate}>"
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,13 @@ def read_array(path: Path, background: str | None = None, depth: int | None = No
         raise InputError(
             f"{path} holds {x.dtype} of shape {x.shape}.", "Fields are float32 or float64, rank 1 to 5, not empty."
         )
+    return Picture(x, ArrayInfo(_FIELD_KINDS[x.dtype.name], x.shape, value_range(x)))
+
+
+def value_range(x: Array) -> tuple[float, float]:
+    """Smallest and largest finite value; zeros where there is none."""
     finite = x[np.isfinite(x)]
-    value_range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    return Picture(x, ArrayInfo(_FIELD_KINDS[x.dtype.name], x.shape, value_range))
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
 def write_array(path: Path, x: Array, info: ArrayInfo, force: bool = False) -> None:

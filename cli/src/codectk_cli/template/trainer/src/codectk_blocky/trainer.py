@@ -70,7 +70,7 @@ class BlockyTrainer:
         side = self.options.crop
         x = np.pad(x, [(0, max(0, side - length)) for length in x.shape[:2]] + [(0, 0)], mode="edge")
         top, left = (int(rng.integers(length - side + 1)) for length in x.shape[:2])
-        return torch.from_numpy(x[top : top + side, left : left + side] / np.float32(255))
+        return torch.from_numpy(x[top : top + side, left : left + side].astype(np.float32) / 255)
 
     def export(self) -> Checkpoint:
         """The weights, and how they came about."""

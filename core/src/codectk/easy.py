@@ -32,8 +32,8 @@ def compress(x: Any, codec: str, *, weights: Weights = None, device: str = "cpu"
     """The `.ctk` file of a picture or field, in memory.
 
     Args:
-        x: uint8 or uint16 picture (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or float32 or float64 field of 1 to 5 axes;
-            anything that `numpy.asarray` turns into one.
+        x: picture, uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) or uint16 (H, W) or (H, W, 1); or field, float32 or
+            float64 of 1 to 5 axes; or anything that `numpy.asarray` turns into one.
         codec: its name, as `codectk list codecs` shows it.
         weights: a weights file, or weights in memory, for a codec that ships none.
         device: torch's name of a device.
@@ -88,7 +88,7 @@ def described(x: Any) -> tuple[Array, ArrayInfo]:
     if kind is None or not array.size:
         raise InputError(
             f"An array of {array.dtype} and shape {array.shape} is no picture or field.",
-            "Pictures are uint8 or uint16 (H, W), uint8 (H, W, 3) or (H, W, 4); fields float32 or float64 of 1 to 5 axes.",
+            "Pictures are uint8 or uint16 (H, W), or uint8 (H, W, 3 or 4); fields float32 or float64 of 1 to 5 axes.",
         )
     return picture, ArrayInfo(kind, picture.shape)
 

@@ -61,8 +61,16 @@ def test_a_pillow_picture_and_a_list_are_arrays_too(installed, tmp_path):
 
 @pytest.mark.parametrize(
     "x",
-    [np.zeros((4, 4), np.int64), np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8), np.zeros((0, 4), np.uint8)]
-    + [np.zeros((4, 4), bool), np.zeros((1,) * 6), "text", None],
+    [
+        np.zeros((4, 4), np.int64),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros(4, np.uint8),
+        np.zeros((0, 4), np.uint8),
+        np.zeros((4, 4), bool),
+        np.zeros((1,) * 6),
+        "text",
+        None,
+    ],
     ids=lambda x: f"{getattr(x, 'dtype', x)}-{getattr(x, 'shape', '')}",
 )
 def test_other_arrays_are_refused_with_what_is_taken(x):

@@ -14,7 +14,8 @@ GOLDEN = Path(__file__).parents[1] / "frappe" / "golden"
 
 
 def python(folder: Path, source: str) -> str:
-    script = f"import codectk, codectk.pillow\nfrom PIL import Image\nimport numpy as np\ncodectk.pillow.register()\n{source}"
+    start = "import codectk, codectk.pillow\nfrom PIL import Image\nimport numpy as np\ncodectk.pillow.register()\n"
+    script = start + source
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], cwd=folder, capture_output=True, text=True, check=False
     )

@@ -55,8 +55,8 @@ def test_options_reach_the_codec_and_the_metadata(tmp_path):
 def test_an_array_opens_in_a_fresh_process_that_imports_zarr_alone(tmp_path):
     x = picture()
     make(tmp_path / "x.zarr", x, (20, 25, 3))
-    script = f"import zarr, numpy\nnumpy.save(r'{tmp_path / 'x.npy'}', zarr.open_array(r'{tmp_path / 'x.zarr'}', mode='r')[:])"
-    subprocess.run([sys.executable, "-c", script], check=True)
+    script = "import zarr, numpy\nnumpy.save('x.npy', zarr.open_array('x.zarr', mode='r')[:])"
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
     assert np.array_equal(np.load(tmp_path / "x.npy"), x)
 
 

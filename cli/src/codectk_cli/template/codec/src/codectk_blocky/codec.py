@@ -1,3 +1,4 @@
+# --8<-- [start:head]
 """The codec: numpy in, bytes out, and back.
 
 encode: picture ─ blocks of 8×8×3 ─ g_a ─ y ─ round(y / step) ─ zlib ─ one segment
@@ -18,6 +19,7 @@ from codectk_blocky.options import EncodeOptions
 SIDE = 8
 VALUES = SIDE * SIDE * 3
 MIDDLE = 128
+# --8<-- [end:head]
 
 
 # --8<-- [start:blocks]

@@ -1,6 +1,6 @@
+# --8<-- [start:encode]
 """Options: each becomes a flag, a key of recipes, and a record in runs and weights."""
 
-# --8<-- [start:encode]
 from codectk.options import Options, option
 
 

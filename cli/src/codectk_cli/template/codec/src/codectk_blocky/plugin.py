@@ -1,6 +1,6 @@
+# --8<-- [start:codec]
 """What this distribution brings to codectk. Imports nothing heavy: every command loads this module."""
 
-# --8<-- [start:codec]
 from codectk.hookspecs import hookimpl
 from codectk.specs import CodecSpec, TrainerSpec
 

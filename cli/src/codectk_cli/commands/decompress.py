@@ -20,8 +20,17 @@ from codectk_cli.shared import each, load_registry, plan_outputs
 @click.option("--force", is_flag=True, help="Replace output files that exist.")
 @click.option("--device", default="auto", show_default=True, help="Where networks run: auto, cpu, cuda or cuda:N.")
 @click.option("--max-bytes", default=1 << 31, show_default=True, help="Largest array to decode, in bytes.")
+@click.option(
+    "--segments", type=click.IntRange(min=1), help="Decode the first so many segments alone (progressive codecs)."
+)
 def command(
-    files: tuple[Path, ...], weights: Path | None, out: str | None, force: bool, device: str, max_bytes: int
+    files: tuple[Path, ...],
+    weights: Path | None,
+    out: str | None,
+    force: bool,
+    device: str,
+    max_bytes: int,
+    segments: int | None,
 ) -> int:
     """Decompress .ctk files to lossless pictures (.png, or the ending of -o) or .npy arrays."""
     from codectk import container
@@ -43,7 +52,7 @@ def command(
         if name not in codecs:
             needs_weights = registry.find(CodecSpec, name).spec.needs_weights
             codecs[name] = load_codec(name, weights if needs_weights else None, device)
-        write_array(place, codecs[name].decompress(file, source=str(source)), info, force)
+        write_array(place, codecs[name].decompress(file, source=str(source), segments=segments), info, force)
         click.echo(f"{source} → {place}  {' x '.join(map(str, info.shape))} {info.kind}")
 
     return each(plan, "decompressing", work)

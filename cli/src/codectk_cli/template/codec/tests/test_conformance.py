@@ -1,3 +1,4 @@
+# --8<-- [start:codec]
 """What every codec and every trainer must keep to."""
 
 from pathlib import Path
@@ -8,7 +9,6 @@ from codectk.testing import CodecConformance, TrainerConformance
 from codectk_blocky.plugin import CODEC, TRAINER
 
 
-# --8<-- [start:codec]
 class TestCodec(CodecConformance):
     """The codec with the weights that ship."""
 

@@ -62,7 +62,7 @@ def _metavar(option: click.Option) -> str:
 def _cell(option: click.Option) -> str:
     default: Any = option.default
     shown = f" [default: {default}]" if option.show_default and default is not None else ""
-    return ((option.help or "") + shown).replace("|", "\\|")
+    return ((option.help or "") + shown).replace("|", "\\|").replace("[", "\\[")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ class Options(BaseModel):
         """Check some of the options one by one; rules between options wait for `parse`.
 
         Args:
-            values, source: see `parse`; any option may be missing.
+            values: see `parse`; any option may be missing.
+            source: see `parse`.
 
         Raises:
             OptionsError: as `parse` does, except for rules between options.

@@ -1,12 +1,10 @@
-# --8<-- [start:codec]
-"""What every codec and every trainer must keep to."""
+"""What every codec must keep to."""
 
 from pathlib import Path
-from typing import Any
 
-from codectk.testing import CodecConformance, TrainerConformance
+from codectk.testing import CodecConformance
 
-from codectk_blocky.plugin import CODEC, TRAINER
+from codectk_blocky.plugin import CODEC
 
 
 class TestCodec(CodecConformance):
@@ -15,20 +13,3 @@ class TestCodec(CodecConformance):
     spec = CODEC
     golden = Path(__file__).parent / "golden"
     golden_tolerance = 1  # g_s computes with floats
-
-
-# --8<-- [end:codec]
-
-
-# --8<-- [start:trainer]
-class TestTrainer(TrainerConformance):
-    """The trainer, on a few small pictures."""
-
-    spec = TRAINER
-
-    def options(self, data: Path) -> dict[str, Any]:
-        """A training of a few steps."""
-        return {"data": str(data), "steps": 4, "batch_size": 2, "crop": 16}
-
-
-# --8<-- [end:trainer]

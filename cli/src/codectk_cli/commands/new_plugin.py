@@ -74,7 +74,9 @@ class Names:
         }
         for before, after in spellings.items():
             text = text.replace(before, after)
-        return re.sub(r"\n{4,}", "\n\n\n", text).rstrip("\n") + "\n" if text else text
+        # Where marks stood, blank lines are left over: two stay between functions, one between methods.
+        text = re.sub(r"\n{3,}(?= )", "\n\n", re.sub(r"\n{4,}", "\n\n\n", text))
+        return text.rstrip("\n") + "\n" if text else text
 
 
 @click.command("new-plugin")

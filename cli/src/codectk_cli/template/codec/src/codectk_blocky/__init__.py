@@ -1,1 +1,1 @@
-"""A codec for codectk: a learned transform of blocks, packed by zlib."""
+"""A codec for codectk: a learned transform of blocks, packed by bzip2."""

@@ -23,7 +23,6 @@ class TrainOptions(Options):
     batch_size: int = option(16, ge=1, help="Crops per step, over all processes.")
     crop: int = option(64, ge=8, multiple_of=8, unit="px", help="Side of a crop.")
     learning_rate: float = option(1e-3, gt=0, help="Of Adam.")
-    lmbda: float = option(1.0, gt=0, help="Weight of distortion; 1 is the optimum of uniform quantisation.")
 
 
 # --8<-- [end:train]

@@ -8,7 +8,7 @@ CODECTK_API = 1
 
 CODEC = CodecSpec(
     name="blocky",
-    summary="learned transform of blocks, packed by zlib",
+    summary="learned transform of blocks, packed by bzip2",
     target="codectk_blocky.codec:BlockyCodec",
     kinds=("image/rgb8",),
     encode_options="codectk_blocky.options:EncodeOptions",

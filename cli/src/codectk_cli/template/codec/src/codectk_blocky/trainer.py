@@ -1,15 +1,14 @@
 """Learning the transform: fewer bits at the same error."""
 
-import math
-
 import numpy as np
 import torch
 from codectk.checkpoint import Checkpoint
 from codectk.dataset import find_data
 from codectk.train import Run
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import orthogonal
 
-from codectk_blocky.codec import step_size, to_blocks
+from codectk_blocky.codec import VALUES, step_size, to_blocks
 from codectk_blocky.options import TrainOptions
 from codectk_blocky.start import checkpoint, dct_weights
 
@@ -18,29 +17,23 @@ QUALITIES = (10, 91)
 
 # --8<-- [start:model]
 class Transform(nn.Module):
-    """g_a and g_s as parameters, which start from the DCT."""
+    """g_a, kept orthonormal while it is learned, so that errors of y are errors of x. It starts from the DCT."""
 
     def __init__(self) -> None:
         super().__init__()
-        start = dct_weights().tensors
-        self.g_a = nn.Parameter(torch.from_numpy(start["g_a"].copy()))
-        self.g_s = nn.Parameter(torch.from_numpy(start["g_s"].copy()))
+        self.g_a = orthogonal(nn.Linear(VALUES, VALUES, bias=False))
+        self.g_a.weight = torch.from_numpy(dct_weights().tensors["g_s"].copy())
 
-    def forward(self, x: Tensor, step: Tensor, lmbda: float) -> Tensor:
-        """Rate plus distortion in bits per value.
+    def forward(self, x: Tensor, step: Tensor) -> Tensor:
+        """Bits per value that y takes once it is rounded; the error is the same for every orthonormal transform.
 
         Args:
             x: blocks (B, N, 192) around zero.
             step: quantiser's step of each picture, (B, 1, 1).
         """
-        y = x @ self.g_a
-        y_hat = y + (torch.rand_like(y) - 0.5) * step  # as rounding would, but with a gradient
-        # Bits of a coefficient with this spread over all blocks, quantised finely; smooth down to zero.
-        spread = y.square().mean(1, keepdim=True) / step.square()
-        rate = 0.5 * torch.log2(1 + 2 * math.e * math.pi * spread).mean()
-        # At the optimum of a uniform quantiser one bit is worth 2 ln 2 · step²/12 of squared error.
-        distortion = ((x - y_hat @ self.g_s).square() / step.square()).mean() * 6 / math.log(2)
-        return rate + lmbda * distortion
+        # The logarithm of each value, not of their spread: few large values among zeros are cheap.
+        bits: Tensor = 0.5 * torch.log2(1 + (self.g_a(x) / step).square())
+        return bits.mean()
 
 
 # --8<-- [end:model]
@@ -74,7 +67,7 @@ class BlockyTrainer:
         model = run.setup(self.model)
         optimizer = torch.optim.Adam(self.model.parameters(), lr=options.learning_rate)
         for _, (x, step) in run.steps("transform", options.steps, self.load, model=self.model, optimizer=optimizer):
-            loss = model(x.to(run.device), step.to(run.device), options.lmbda)
+            loss = model(x.to(run.device), step.to(run.device))
             optimizer.zero_grad()
             run.backward(loss)
             optimizer.step()
@@ -101,8 +94,9 @@ class BlockyTrainer:
 
     def export(self) -> Checkpoint:
         """The transform, and how it came about."""
-        g_a, g_s = (parameter.detach().cpu().numpy().copy() for parameter in (self.model.g_a, self.model.g_s))
-        return checkpoint(g_a, g_s, {"options": self.options.changed(), "seed": self.run.options.seed})
+        g_s = self.model.g_a.weight.detach().cpu().numpy().copy()  # torch multiplies by the transpose of what it keeps
+        training = {"options": self.options.changed(), "seed": self.run.options.seed}
+        return checkpoint(np.ascontiguousarray(g_s.T), g_s, training)
 
 
 # --8<-- [end:trainer]

@@ -22,7 +22,7 @@ class TrainOptions(Options):
     steps: int = option(1000, ge=1, help="Training steps.")
     batch_size: int = option(16, ge=1, help="Crops per step, over all processes.")
     crop: int = option(64, ge=8, multiple_of=8, unit="px", help="Side of a crop.")
-    learning_rate: float = option(1e-3, gt=0, help="Of Adam.")
+    learning_rate: float = option(2e-4, gt=0, help="Of Adam at the start; it falls to zero along a cosine.")
 
 
 # --8<-- [end:train]

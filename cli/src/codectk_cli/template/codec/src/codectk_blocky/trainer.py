@@ -66,11 +66,14 @@ class BlockyTrainer:
             return
         model = run.setup(self.model)
         optimizer = torch.optim.Adam(self.model.parameters(), lr=options.learning_rate)
-        for _, (x, step) in run.steps("transform", options.steps, self.load, model=self.model, optimizer=optimizer):
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
+        parts = {"model": self.model, "optimizer": optimizer, "schedule": schedule}
+        for _, (x, step) in run.steps("transform", options.steps, self.load, **parts):
             loss = model(x.to(run.device), step.to(run.device))
             optimizer.zero_grad()
             run.backward(loss)
             optimizer.step()
+            schedule.step()
             if run.wants_log:
                 run.log(loss=float(loss.detach()))
         run.finish("transform")

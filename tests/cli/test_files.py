@@ -282,3 +282,10 @@ def _truncated_png() -> bytes:
 
     header = chunk(b"IHDR", bytes([0, 0, 0, 50, 0, 0, 0, 50, 8, 2, 0, 0, 0]))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(50 * 151)))[:30]
+
+
+def test_fewer_segments_of_a_codec_that_needs_all_are_refused(codectk: Run, photo: Path, tmp_path: Path) -> None:
+    assert codectk("compress", photo, "-c", "png").returncode == 0
+    assert "needs all segments" in mistakes(codectk("decompress", "photo.ctk", "-o", "x.png", "--segments", "2"))
+    assert not (tmp_path / "x.png").exists()
+    assert codectk("decompress", "photo.ctk", "-o", "x.png", "--segments", "1").returncode == 0

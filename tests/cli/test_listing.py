@@ -44,6 +44,13 @@ def test_list_shows_all_four_kinds_with_distribution_and_version(codectk: Run) -
         assert any(all(word in line for word in words) for line in done.stdout.splitlines()), words
 
 
+def test_info_shows_what_a_codec_guarantees(codectk: Run) -> None:
+    assert json.loads(codectk("info", "jpegls", "--json").stdout)["guarantees"] == [
+        {"option": "near", "metric": "max_error"}
+    ]
+    assert '"metric": "max_error"' in codectk("info", "jpegls").stdout
+
+
 def test_list_of_one_kind_as_json(codectk: Run) -> None:
     found = json.loads(codectk("list", "codecs", "--json").stdout)
     assert {item["kind"] for item in found} == {"codec"}

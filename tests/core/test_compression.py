@@ -248,3 +248,22 @@ def test_of_two_codecs_with_one_name_the_file_picks_its_own(site, tiny_source, f
     for distribution in ("aaa-fork", "codectk-zzz", "codectk-tiny"):
         assert codec_name(replace(file.header, distribution=distribution), registry) == f"{distribution}/tiny"
     assert isinstance(load_codec("aaa-fork/tiny", registry=registry), LoadedCodec)
+
+
+def test_the_first_segments_alone_are_for_progressive_codecs(tiny, make_array):
+    x, info = make_array()
+    file = unpack(tiny.compress(x, info).data)
+    assert np.array_equal(tiny.decompress(file, segments=1), x)
+    for count in (0, 2):
+        with pytest.raises(OptionsError, match="needs all segments"):
+            tiny.decompress(file, segments=count)
+
+
+def test_a_segment_that_is_not_bytes_is_the_codec_s_fault(tiny, make_array, monkeypatch):
+    x, info = make_array()
+    encode = tiny.codec.encode
+    # The length of such a view counts numbers of four bytes each.
+    segment = memoryview(np.zeros(9, np.int32))
+    monkeypatch.setattr(tiny.codec, "encode", lambda *args: replace(encode(*args), segments=(segment,)))
+    with pytest.raises(PluginError, match="not bytes"):
+        tiny.compress(x, info)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def _about_file(path: Path) -> dict[str, Any]:
 
 def _about_spec(registered: Registered) -> dict[str, Any]:
     spec = registered.spec
-    values = {f.name: getattr(spec, f.name) for f in fields(spec)}
+    values = asdict(spec)
     return {
         "what": spec.kind_of_thing,
         **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()},

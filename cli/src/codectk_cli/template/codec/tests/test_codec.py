@@ -26,7 +26,7 @@ def test_blocks_give_back_the_picture() -> None:
 
 def test_the_start_is_orthonormal() -> None:
     """So that errors of y are errors of x."""
-    g_a = dct_weights().tensors["g_a"]
+    g_a: Any = dct_weights().tensors["g_a"]
     assert np.allclose(g_a @ g_a.T, np.eye(192), atol=1e-6)
 
 

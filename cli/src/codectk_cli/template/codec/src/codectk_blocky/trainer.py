@@ -1,5 +1,7 @@
 """Learning the transform: fewer bits at the same error."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from codectk.checkpoint import Checkpoint
@@ -21,7 +23,7 @@ class Transform(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.g_a = orthogonal(nn.Linear(VALUES, VALUES, bias=False))
+        self.g_a: Any = orthogonal(nn.Linear(VALUES, VALUES, bias=False))
         self.g_a.weight = torch.from_numpy(dct_weights().tensors["g_s"].copy())
 
     def forward(self, x: Tensor, step: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class BlockyTrainer:
         model = run.setup(self.model)
         optimizer = torch.optim.Adam(self.model.parameters(), lr=options.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
-        parts = {"model": self.model, "optimizer": optimizer, "schedule": schedule}
+        parts: dict[str, Any] = {"model": self.model, "optimizer": optimizer, "schedule": schedule}
         for _, (x, step) in run.steps("transform", options.steps, self.load, **parts):
             loss = model(x.to(run.device), step.to(run.device))
             optimizer.zero_grad()

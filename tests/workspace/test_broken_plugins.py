@@ -74,13 +74,13 @@ BROKEN = {
     ),
     "misspells a hook": Case(
         HEADER + "@hookimpl\ndef codectk_codec():\n    return [codec('broken')]",
-        "unknown hook 'codectk_codec'",
+        "there is no hook codectk_codec; did you mean codectk_codecs?",
         "Traceback",
     ),
     "has a wrong signature": Case(
         HEADER + "@hookimpl\ndef codectk_codecs(path):\n    return [codec('broken')]",
-        "does not fit its specification",
-        "path",
+        "codectk_codecs is called without arguments, but takes path",
+        "Traceback",
     ),
     "is for another API": Case(
         HEADER + "CODECTK_API = 99", "is for CODECTK_API 99; this codectk has 1: update the older of the two", "at api"

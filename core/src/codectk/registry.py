@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint
+from inspect import Parameter, signature
 from types import ModuleType
 from typing import Any
 
@@ -247,9 +248,9 @@ class Registry:
         manager.add_hookspecs(hookspecs)
 
         def register() -> bool:
+            _check_hooks(module)
             manager.register(module)
             manager.check_pending()
-            _refuse_misspelt(module)
             return True
 
         if not self._guard(distribution, "register", "a hook implementation does not fit its specification", register):
@@ -319,11 +320,30 @@ class Registry:
                 )
 
 
-def _refuse_misspelt(module: ModuleType) -> None:
-    """Name functions that look like hooks but lack the decorator, which pluggy passes over in silence."""
-    for name in vars(module):
-        if name.startswith("codectk_") and name in HOOKS and not hasattr(getattr(module, name), "codectk_impl"):
+def _check_hooks(module: ModuleType) -> None:
+    """Say in plain words what pluggy says at length, or passes over in silence.
+
+    Raises:
+        TypeError: a hook is misspelt, takes arguments, or lacks the decorator.
+    """
+    for name, value in vars(module).items():
+        decorated = hasattr(value, f"{hookspecs.PROJECT}_impl")
+        if decorated and name not in HOOKS:
+            near = get_close_matches(name, list(HOOKS), n=1)
+            raise TypeError(
+                f"there is no hook {name}; {f'did you mean {near[0]}?' if near else 'hooks are ' + ', '.join(HOOKS)}"
+            )
+        if name in HOOKS and not decorated:
             raise TypeError(f"{name} lacks the @hookimpl decorator")
+        if decorated and _wanted(value):
+            raise TypeError(f"{name} is called without arguments, but takes {', '.join(_wanted(value))}")
+
+
+def _wanted(function: Callable[..., Any]) -> list[str]:
+    """Names of the arguments without which a function cannot be called."""
+    named = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    parameters = signature(function).parameters.values()
+    return [p.name for p in parameters if p.default is Parameter.empty and p.kind in named]
 
 
 def _names(points: Sequence[EntryPoint]) -> str:

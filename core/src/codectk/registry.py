@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint
-from inspect import Parameter, signature
+from inspect import Parameter, isroutine, signature
 from types import ModuleType
 from typing import Any
 
@@ -327,7 +327,7 @@ def _check_hooks(module: ModuleType) -> None:
         TypeError: a hook is misspelt, takes arguments, or lacks the decorator.
     """
     for name, value in vars(module).items():
-        decorated = hasattr(value, f"{hookspecs.PROJECT}_impl")
+        decorated = isroutine(value) and hasattr(value, f"{hookspecs.PROJECT}_impl")
         if decorated and name not in HOOKS:
             near = get_close_matches(name, list(HOOKS), n=1)
             raise TypeError(

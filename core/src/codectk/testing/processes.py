@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,12 @@ TIME_LIMIT = 300.0
 _WATCHED = """
 import json, sys
 from codectk.testing import processes
+{start}
 before = processes.shared_state()
 {work}
 after = processes.shared_state()
 changed = [name for name in before if before[name] != after[name]]
-print(json.dumps([changed, processes.torch_state() if "torch" in sys.modules else {{}}]))
-"""
-
-_UNTOUCHED = """
-import json, torch
-from codectk.testing import processes
-print(json.dumps(processes.torch_state()))
+print(json.dumps([changed, "torch" in sys.modules]))
 """
 
 
@@ -59,17 +53,21 @@ def changed_by(work: str, *arguments: str) -> list[str]:
 
     It runs in a fresh process, where nothing has been changed yet, not even by the import of a module.
     """
-    last_line = run_fresh(_WATCHED.format(work=work), *arguments).splitlines()[-1]
-    changed, torch_after = json.loads(last_line)
-    if torch_after:
-        before = _untouched_torch()
-        changed += [name for name, value in torch_after.items() if value != before[name]]
-    return list(changed)
+    changed, torch_used = _watch("", work, arguments)
+    if torch_used:  # it starts each process with other random numbers, so it is looked at in one where it was before
+        changed, _ = _watch("import torch", work, arguments)
+    return changed
+
+
+def _watch(start: str, work: str, arguments: tuple[str, ...]) -> tuple[list[str], bool]:
+    last_line = run_fresh(_WATCHED.format(start=start, work=work), *arguments).splitlines()[-1]
+    changed, torch_used = json.loads(last_line)
+    return changed, torch_used
 
 
 def shared_state() -> dict[str, Any]:
     """What code must leave as it finds it, because other code in the process relies on it."""
-    return {
+    state = {
         "Python's random numbers": random.getstate(),
         "numpy's random numbers": repr(np.random.get_state()),
         "numpy's error handling": np.geterr(),
@@ -79,14 +77,17 @@ def shared_state() -> dict[str, Any]:
         "the warning filters": [repr(f) for f in warnings.filters if f[1] is None and f[2] is Warning and not f[3]],
         "the recursion limit": sys.getrecursionlimit(),
     }
+    return state | (_torch_state() if "torch" in sys.modules else {})
 
 
-def torch_state() -> dict[str, Any]:
-    """The same of torch, ready for JSON. It draws random numbers: the last thing that a process does."""
+def _torch_state() -> dict[str, Any]:
     import torch
 
-    cudnn = torch.backends.cudnn
+    cudnn, generator = torch.backends.cudnn, torch.Generator()
+    # The bytes of a state have gaps that may hold anything; what it would give next has none.
+    generator.set_state(torch.get_rng_state())
     return {
+        "torch's random numbers": torch.rand(4, generator=generator).tolist(),
         "torch's threads": torch.get_num_threads(),
         "torch's default type": str(torch.get_default_dtype()),
         "torch's gradients": torch.is_grad_enabled(),
@@ -94,12 +95,4 @@ def torch_state() -> dict[str, Any]:
         "torch's precision": torch.get_float32_matmul_precision(),
         "torch's cuDNN flags": [cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32],
         "torch's default device": str(torch.get_default_device()),
-        # The bytes of its state have gaps that differ from process to process; what it gives next has none.
-        "torch's random numbers": [torch.initial_seed(), torch.rand(4, dtype=torch.float32, device="cpu").tolist()],
     }
-
-
-@cache
-def _untouched_torch() -> dict[str, Any]:
-    state: dict[str, Any] = json.loads(run_fresh(_UNTOUCHED))
-    return state

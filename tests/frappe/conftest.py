@@ -6,8 +6,11 @@ import torch
 
 from codectk.checkpoint import Checkpoint
 from codectk.compression import LoadedCodec, load_codec
+from codectk_frappe.coder import cold_tables
 from codectk_frappe.model import Encoders, merged_decoder, state_arrays
 from codectk_frappe.options import ModelOptions
+from codectk_frappe.shared import SharedDecoder
+from codectk_frappe.start import haar_klt
 
 
 def make_checkpoint(**changes: object) -> Checkpoint:
@@ -22,6 +25,30 @@ def make_checkpoint(**changes: object) -> Checkpoint:
     tensors = state_arrays(encoders, "encoders.")
     for n in range(1, len(options.ps) + 1):
         tensors |= state_arrays(merged_decoder(options, n), f"merged.{n}.decoder.")
+    return Checkpoint(
+        tensors=tensors,
+        codec="frappe",
+        distribution="codectk-frappe",
+        version="0.1.0",
+        bitstream_version=1,
+        config=options.changed(),
+    )
+
+
+def make_joint_checkpoint(**changes: object) -> Checkpoint:
+    """The same with one decoder for all prefixes."""
+    given = {"mode": "joint", "ps": "16,8x2,4", "decoder_ps": 8, "decoder_dim": 8, "decoder_arch": "CC", **changes}
+    options = ModelOptions.parse(given)
+    torch.manual_seed(0)
+    encoders, decoder = Encoders(options), SharedDecoder(options)
+    crops = [torch.rand(4, 3, 64, 64).cumsum(3) / 32 - 1]
+    haar_klt(encoders, decoder, crops, 0.2)
+    with torch.no_grad():
+        for name, parameter in decoder.named_parameters():
+            if "linear" not in name:
+                parameter.add_(torch.randn_like(parameter) * 0.02)
+    tensors = state_arrays(encoders, "encoders.") | state_arrays(decoder, "decoder.")
+    tensors |= dict(zip(("coder.models", "coder.sources", "coder.tables"), cold_tables(options), strict=True))
     return Checkpoint(
         tensors=tensors,
         codec="frappe",

@@ -17,6 +17,14 @@ class TestFrappeCodec(CodecConformance):
     untrained = True
 
 
+class TestJointCodec(CodecConformance):
+    (spec,) = codectk_codecs()
+    golden = GOLDEN / "joint"
+    golden_tolerance = 1
+    weights = GOLDEN / "joint" / "tiny.safetensors"
+    untrained = True
+
+
 class TestFrappeTrainer(TrainerConformance):
     (spec,) = codectk_trainers()
 
@@ -29,6 +37,25 @@ class TestFrappeTrainer(TrainerConformance):
             "decoder_arch": "CC",
             "epochs_single": 1,
             "epochs_merged": 1,
+            "batch_size": 2,
+            "min_size": 32,
+            "max_size": 32,
+        }
+
+
+class TestJointTrainer(TrainerConformance):
+    (spec,) = codectk_trainers()
+
+    def options(self, data: Path) -> dict[str, Any]:
+        return {
+            "data": str(data),
+            "mode": "joint",
+            "ps": "8,4",
+            "decoder_ps": 4,
+            "decoder_dim": 8,
+            "decoder_arch": "C",
+            "joint_steps": 4,
+            "decoder_steps": 2,
             "batch_size": 2,
             "min_size": 32,
             "max_size": 32,

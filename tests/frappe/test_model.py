@@ -158,15 +158,6 @@ def test_the_numpy_encoder_gives_the_networks_integers(changes: dict[str, object
         assert np.array_equal(mine[away_from_edges], rounded[away_from_edges])
 
 
-def test_bands_do_not_change_the_latents(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = ModelOptions.parse({"ps": "8,4", "decoder_dim": 8})
-    analysis = Analysis(state_arrays(Encoders(options), "encoders."), options)
-    whole = analysis.latents(photo, 2)
-    monkeypatch.setattr("codectk_frappe.analysis.BAND_ROWS", 8)
-    for a, b in zip(whole, analysis.latents(photo, 2), strict=True):
-        assert np.array_equal(a, b)
-
-
 def test_a_filters_place_is_found_and_filled() -> None:
     options = ModelOptions.parse({"ps": "8x2,4", "decoder_dim": 8})
     encoders, single = Encoders(options), ScaleEncoder(options, 8, 1)

@@ -1,4 +1,4 @@
-"""The encoder without torch: a strided convolution is one matrix product per scale, which numpy does from a cold start.
+"""The encoder without torch: strided convolutions, companding and rounding, by `native/analysis.c`.
 
 Shapes: picture (H, W, 3) uint8; latents of a scale group (n_s, H/p, W/p) int8.
 """
@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codectk.arrays import Array
+from codectk_frappe.native import library
 from codectk_frappe.options import LIMIT, ModelOptions
-
-BAND_ROWS = 256
-"""Pictures are encoded in bands of about this many rows, so that memory does not grow with the picture."""
 
 Int8 = NDArray[np.int8]
 Float32 = NDArray[np.float32]
@@ -39,26 +37,23 @@ class Analysis:
             levels = 2 * np.where(t <= 0.04045, t / 12.92, ((t + 0.055) / 1.055) ** 2.4) - 1
         self.levels = levels.astype(np.float32)
 
-    def latents(self, x: Array, n: int) -> list[Int8]:
+    def latents(self, x: Array, n: int, step: float = 1.0) -> list[Int8]:
         """Integer latents of the first `n` channels.
 
         Args:
             x: picture (H, W, 3) uint8; H and W are multiples of `options.multiple_of`.
             n: number of channels, 1 to N.
+            step: width of the quantiser's steps; latents are divided by it before they are rounded.
 
         Returns:
             One int8 array (n_s, H/p, W/p) per scale group.
         """
-        height, width, _ = x.shape
+        x = np.ascontiguousarray(x)
         groups = self.options.groups(n)
-        out = [np.empty((g.count, height // g.ps, width // g.ps), np.int8) for g in groups]
-        step = max(1, BAND_ROWS // self.options.multiple_of) * self.options.multiple_of
-        for top in range(0, height, step):
-            band = self.levels[x[top : top + step]]
-            for latent, filters, group in zip(out, self.filters, groups, strict=False):
-                rows = slice(top // group.ps, (top + band.shape[0]) // group.ps)
-                latent[:, rows] = filters.apply(band, group.count)
-        return out
+        return [
+            filters.apply(x, self.levels, group.count, step)
+            for filters, group in zip(self.filters, groups, strict=False)
+        ]
 
 
 class _Filters:
@@ -73,7 +68,7 @@ class _Filters:
 
         self.ps = ps
         weight = get("0.weight", count, options.input_channels, ps, ps)
-        self.matrix = np.ascontiguousarray(weight.transpose(2, 3, 1, 0).reshape(-1, count))
+        self.weight = weight.transpose(2, 0, 3, 1).reshape(ps, count, -1)  # row; channel; column and colour
         self.bias = get("0.bias", count)
         self.laplace = options.encoder_arch == "LF8"
         if self.laplace:
@@ -83,12 +78,21 @@ class _Filters:
             self.sigma = np.abs(get("1.0._σ", count)) + np.float32(1e-6)
             self.gamma = get("1.2.γ", count)
 
-    def apply(self, band: Float32, count: int) -> Int8:
-        """(rows, W, 3) → (count, rows/p, W/p), rounded to int8."""
-        ps, (rows, width, colours) = self.ps, band.shape
-        patches = band.reshape(rows // ps, ps, width // ps, ps * colours).transpose(0, 2, 1, 3)
-        u = patches.reshape(-1, ps * ps * colours) @ self.matrix[:, :count] + self.bias[:count]
-        sigma = self.sigma[:count]
-        y = LIMIT * np.sign(u) * -np.expm1(-np.abs(u) / sigma) if self.laplace else LIMIT * u / (sigma + np.abs(u))
-        q: Int8 = np.clip(np.rint(self.gamma[:count] * y), -LIMIT, LIMIT).astype(np.int8)
-        return q.T.reshape(count, rows // ps, width // ps)
+    def apply(self, x: Array, levels: Float32, count: int, step: float) -> Int8:
+        """(H, W, 3) uint8 → (count, H/p, W/p), rounded to int8."""
+        ps, (height, width, _) = self.ps, x.shape
+        out = np.empty((count, height // ps, width // ps), np.int8)
+        weight = np.ascontiguousarray(self.weight[:, :count])
+        scale = (LIMIT * self.gamma / np.float32(step)).astype(np.float32)
+        parameters = (levels, weight, self.bias, self.sigma, scale)
+        error = library().frappe_analyse(
+            x.ctypes.data,
+            *(height, width, ps),
+            *(array.ctypes.data for array in parameters),
+            *(count, self.laplace),
+            out.ctypes.data,
+            out[0].size,
+        )
+        if error:
+            raise MemoryError("no memory for the filters")
+        return out

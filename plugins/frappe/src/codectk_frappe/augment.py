@@ -7,7 +7,6 @@ from PIL import Image
 from codectk.dataset import Dataset
 from codectk_frappe.options import TrainOptions
 
-JITTER = 0.4
 _LUMA = np.array([0.2989, 0.587, 0.114], np.float32)
 
 Float32 = NDArray[np.float32]
@@ -51,12 +50,12 @@ def draw(
     top = int(rng.integers(resized.shape[0] - height + 1))
     left = int(rng.integers(resized.shape[1] - width + 1))
     crop: Float32 = resized[top : top + height, left : left + width].astype(np.float32) / np.float32(255)
-    return np.ascontiguousarray(_jitter(crop, rng).transpose(2, 0, 1)) * 2 - 1
+    return np.ascontiguousarray(_jitter(crop, options.jitter, rng).transpose(2, 0, 1)) * 2 - 1
 
 
-def _jitter(crop: Float32, rng: np.random.Generator) -> Float32:
-    """Brightness and saturation by factors of 0.6 to 1.4, in random order; (H, W, 3) in [0, 1]."""
-    brightness, saturation = rng.uniform(1 - JITTER, 1 + JITTER, 2).astype(np.float32)
+def _jitter(crop: Float32, amount: float, rng: np.random.Generator) -> Float32:
+    """Brightness and saturation by factors of 1 ± amount, in random order; (H, W, 3) in [0, 1]."""
+    brightness, saturation = rng.uniform(1 - amount, 1 + amount, 2).astype(np.float32)
     steps = [
         lambda x: x * brightness,
         lambda x: x * saturation + (x @ _LUMA)[..., np.newaxis] * (1 - saturation),

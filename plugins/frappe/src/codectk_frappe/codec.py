@@ -1,7 +1,10 @@
 """The frappe codec: numpy and JPEG-LS on the way in, torch only on the way out.
 
-encode: picture ─ Analysis ─ int8 latents per scale ─ bitstream ─ one segment per scale group
-decode: segments ─ bitstream ─ latents ─ to_grid ─ decoder of n channels, tile by tile ─ picture
+encode: picture ─ Analysis ─ int8 latents per scale ─ coder ─ segments
+decode: segments ─ coder ─ latents ─ decoder, tile by tile ─ picture
+
+Weights of mode progressive have a decoder per number of channels; a segment is JPEG-LS of a scale group (bitstream.py).
+Weights of mode joint have one decoder and tables for an entropy coder; a segment is a channel (coder.py).
 """
 
 from collections.abc import Mapping
@@ -15,16 +18,12 @@ from codectk.codec import Codec, Encoded, symbol_check
 from codectk.errors import CodectkError, ContainerError, OptionsError, WeightsError
 from codectk_frappe import bitstream
 from codectk_frappe.analysis import Analysis, Int8
+from codectk_frappe.coder import Coder, planes_of
 from codectk_frappe.options import EncodeOptions, ModelOptions
 from codectk_frappe.plugin import READS
 
 if TYPE_CHECKING:
-    import torch
-
     from codectk_frappe.model import Decoder
-
-TILE_VALUES = 1 << 26
-"""Floats in the widest layer of one tile: bounds the decoder's memory for pictures of any size."""
 
 
 class FrappeCodec(Codec):
@@ -49,6 +48,11 @@ class FrappeCodec(Codec):
             self.analysis = Analysis(tensors, options)
         except ValueError as error:
             raise _unfit(str(error)) from None
+        self.joint = options.mode == "joint"
+        if self.joint:
+            self.rate_points: tuple[int, ...] = tuple(range(1, len(options.ps) + 1))
+            self.coder = _coder(options, tensors)
+            return
         present = {name.split(".")[1] for name in tensors if name.startswith("merged.")}
         self.rate_points = tuple(n for n in range(1, len(options.ps) + 1) if str(n) in present)
 
@@ -72,6 +76,9 @@ class FrappeCodec(Codec):
         except CodectkError as error:
             raise _unfit(error.problem) from None
         codec = cls(options, checkpoint.tensors, device)
+        if codec.joint:
+            codec._checked("decoder.", options.shared_shapes())
+            return codec
         if not codec.rate_points:
             raise _unfit("there is no decoder among them")
         for n in codec.rate_points:
@@ -90,9 +97,17 @@ class FrappeCodec(Codec):
         if n not in self.rate_points:
             points = ", ".join(map(str, self.rate_points))
             raise OptionsError(f"These weights do not decode {n} channels.", f"Choose --channels from {points}.")
-        latents = self.analysis.latents(x, n)
-        segments = tuple(bitstream.pack(latent) for latent in latents)
-        return Encoded({} if n == total else {"n": n}, segments, symbol_check(*latents))
+        if options.step != 1 and not self.joint:
+            raise OptionsError("These weights have one width of quantiser steps.", "Leave --step out.")
+        latents = self.analysis.latents(x, n, options.step)
+        params: dict[str, Any] = {} if n == total else {"n": n}
+        if options.step != 1:
+            params["step"] = options.step
+        if self.joint:
+            segments = tuple(self.coder.encode(planes_of(latents)))
+        else:
+            segments = tuple(bitstream.pack(latent) for latent in latents)
+        return Encoded(params, segments, symbol_check(*latents))
 
     def decode(self, encoded: Encoded, info: ArrayInfo, options: Any = None) -> Array:
         """The picture (H, W, 3) uint8; see `Codec.decode`.
@@ -101,28 +116,41 @@ class FrappeCodec(Codec):
             ContainerError: the file asks for channels that the weights lack, or its segments are not latents.
             DesyncError: the latents are not those that were encoded.
         """
-        n = encoded.params.get("n", len(self.options.ps))
-        if not isinstance(n, int) or n not in self.rate_points or set(encoded.params) - {"n"}:
-            raise ContainerError(f"Parameters {encoded.params} do not fit these weights.", "The file is damaged.")
-        groups = self.options.groups(n)
-        if len(encoded.segments) != len(groups):
-            raise ContainerError(
-                f"There are {len(encoded.segments)} segments where {n} channels have {len(groups)}.",
-                "The file is damaged.",
-            )
+        n, step = self._settings(encoded.params)
         height, width, _ = info.shape
+        count = len(encoded.segments)
+        if self.joint:
+            if not 1 <= count <= n:
+                raise _wrong_count(count, n, n)
+            planes = self.coder.decode(encoded.segments, height, width)
+            latents = [np.stack(planes[g.start : g.end]) for g in self.options.groups(count)]
+            encoded.verify(*latents)
+            return self.synthesise(latents, count, step)
+        groups = self.options.groups(n)
+        if not 1 <= count <= len(groups) or groups[count - 1].end not in self.rate_points:
+            raise _wrong_count(count, n, len(groups))
         latents = [
             bitstream.unpack(segment, g.count, height // g.ps, width // g.ps)
-            for segment, g in zip(encoded.segments, groups, strict=True)
+            for segment, g in zip(encoded.segments, groups, strict=False)
         ]
         encoded.verify(*latents)
-        return self.synthesise(latents, n)
+        return self.synthesise(latents, groups[count - 1].end)
 
-    def synthesise(self, latents: list[Int8], n: int) -> Array:
+    def _settings(self, params: Mapping[str, Any]) -> tuple[int, float]:
+        """Number of channels and step, as a file gives them."""
+        n, step = params.get("n", len(self.options.ps)), params.get("step", 1.0)
+        known = {"n", "step"} if self.joint else {"n"}
+        fits = isinstance(n, int) and n in self.rate_points and isinstance(step, int | float) and 1 <= step <= 64
+        if not fits or set(params) - known:
+            raise ContainerError(f"Parameters {dict(params)} do not fit these weights.", "The file is damaged.")
+        return n, float(step)
+
+    def synthesise(self, latents: list[Int8], n: int, step: float = 1.0) -> Array:
         """Run the decoder of `n` channels.
 
         Args:
             latents: int8 (n_s, H/p, W/p) per scale group of the first `n` channels.
+            step: width of the quantiser's steps, for weights of mode joint.
 
         Returns:
             Picture (H, W, 3) uint8.
@@ -130,33 +158,30 @@ class FrappeCodec(Codec):
         import torch
 
         from codectk.device import pick_device
-        from codectk_frappe.model import to_grid
+        from codectk_frappe.model import to_grid, to_pixels
+        from codectk_frappe.tiling import tiling
 
         device = pick_device(self.device)
+        if self.joint:
+            from codectk_frappe.shared import synthesise
+
+            return synthesise(self.options, self.tensors, latents, n, step, device)
         decoder = self._decoder(n).to(device)
         pitch = self.options.pitch
         tensors = [torch.from_numpy(latent).unsqueeze(0).float() for latent in latents]
         grid = to_grid(tensors, self.options.groups(n), pitch)
         out = np.empty((grid.shape[2] * pitch, grid.shape[3] * pitch, self.options.input_channels), np.uint8)
-        size, margin = self._tiling(max(grid.shape[2:]))
+        size, margin = tiling(self.options, max(grid.shape[2:]))
         with torch.inference_mode():
             for tile in tiles(grid.shape[2], grid.shape[3], size, margin):
                 part = decoder(grid[:, :, slice(*tile.read_rows), slice(*tile.read_columns)].to(device))
-                pixels = _to_pixels(part)
+                pixels = to_pixels(part)
                 rows, columns = (slice(pitch * a, pitch * b) for a, b in (tile.rows, tile.columns))
                 top = pitch * (tile.rows[0] - tile.read_rows[0])
                 left = pitch * (tile.columns[0] - tile.read_columns[0])
                 target = out[rows, columns]
                 target[...] = pixels[top : top + target.shape[0], left : left + target.shape[1]]
         return out
-
-    def _tiling(self, side: int) -> tuple[int, int]:
-        """Tile size and margin in grid positions. With the margin a tile sees all that its positions depend on."""
-        if "T" in self.options.decoder_arch.upper():
-            return side, 0  # attention sees the whole picture
-        margin = (1 + len(self.options.decoder_arch)) * (self.options.decoder_kernel_size // 2)
-        widest = self.options.decoder_dim * int(self.options.decoder_mlp_ratio)
-        return max(16, int((TILE_VALUES / widest) ** 0.5)), margin
 
     def _decoder(self, n: int) -> "Decoder":
         import torch
@@ -175,9 +200,10 @@ class FrappeCodec(Codec):
         Raises:
             WeightsError: one is missing, too many, of another shape, or not of floats.
         """
-        prefix = f"merged.{n}.decoder."
+        return self._checked(f"merged.{n}.decoder.", self.options.decoder_shapes(n))
+
+    def _checked(self, prefix: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
         found = {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
-        shapes = self.options.decoder_shapes(n)
         for name, shape in shapes.items():
             if name not in found:
                 raise _unfit(f"{prefix}{name} is missing")
@@ -190,10 +216,19 @@ class FrappeCodec(Codec):
         return found
 
 
-def _to_pixels(x_hat: "torch.Tensor") -> Array:
-    """(1, 3, H, W) in [-1, 1] → (H, W, 3) uint8, rounded to nearest."""
-    pixels: Array = ((x_hat[0].permute(1, 2, 0) + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
-    return pixels
+def _coder(options: ModelOptions, tensors: Mapping[str, Array]) -> Coder:
+    names = ("coder.models", "coder.sources", "coder.tables")
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise _unfit(f"{missing[0]} is missing")
+    try:
+        return Coder(options, *(tensors[name] for name in names))
+    except ValueError as error:
+        raise _unfit(str(error)) from None
+
+
+def _wrong_count(count: int, n: int, expected: int) -> ContainerError:
+    return ContainerError(f"There are {count} segments where {n} channels have {expected}.", "The file is damaged.")
 
 
 def _unfit(reason: str) -> WeightsError:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from codectk.arrays import Array
 from codectk_frappe.options import HEAD_DIM, HEADS, LIMIT, ModelOptions, ScaleGroup
 
 
@@ -247,3 +248,9 @@ def linear_light(x: Tensor) -> Tensor:
 def state_arrays(module: nn.Module, prefix: str) -> dict[str, Any]:
     """A module's parameters as numpy arrays, for a checkpoint."""
     return {f"{prefix}{name}": tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
+
+
+def to_pixels(x_hat: Tensor) -> Array:
+    """(1, 3, H, W) in [-1, 1] → (H, W, 3) uint8, rounded to nearest."""
+    pixels: Array = ((x_hat[0].permute(1, 2, 0) + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
+    return pixels

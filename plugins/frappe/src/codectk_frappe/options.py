@@ -86,6 +86,9 @@ class ModelOptions(Options):
     decoder_layerscale_init: float = option(1e-6, gt=0, help="Initial value of that vector.")
     encoder_arch: Literal["SC8", "LF8"] = option("SC8", help="Companding: SC8 softsign, LF8 Laplace.")
     linear_input: bool = option(False, help="Give the encoder linear light in place of sRGB.")
+    mode: Literal["progressive", "joint"] = option(
+        "progressive", help="A decoder per number of channels, trained one after the other, or one for all."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -94,6 +97,8 @@ class ModelOptions(Options):
                 raise ValueError(f"patch size {ps} neither divides decoder_ps {self.pitch} nor is a multiple of it")
         if self.decoder_kernel_size % 2 == 0:
             raise ValueError(f"decoder_kernel_size must be odd, not {self.decoder_kernel_size}")
+        if self.mode == "joint" and self.encoder_arch != "SC8":
+            raise ValueError("mode joint undoes the companding of SC8; it has no LF8")
         if self.multiple_of > MAX_MULTIPLE:
             raise ValueError(f"the smallest common multiple of all patch sizes passes {MAX_MULTIPLE} px")
         return self
@@ -140,6 +145,25 @@ class ModelOptions(Options):
         shapes[f"{last + 1}.weight"] = (pixels, self.input_channels, self.pitch, self.pitch)
         shapes[f"{last + 1}.bias"] = (self.input_channels,)
         return shapes
+
+    def shared_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The same of the one decoder of mode joint."""
+        dim, pixels = self.decoder_dim, self.input_channels * self.pitch**2
+        channels = len(self.ps)
+        shapes: dict[str, tuple[int, ...]] = {
+            f"linear.{s}.weight": (g.count, self.input_channels, g.ps, g.ps)
+            for s, g in enumerate(self.groups(channels))
+        }
+        for s, g in enumerate(self.groups(channels)):
+            shapes |= _convolution(f"probe.{s}", g.count, self.input_channels, g.ps)
+        shapes |= {"mean": (self.input_channels,), "prefix_scale": (channels, dim), "prefix_bias": (channels, dim)}
+        shapes |= {"step_scale": (dim,), "step_bias": (dim,)}
+        inputs = pixels + sum(self.grid_channels(ps) for ps in self.ps)
+        shapes |= _convolution("head", dim, inputs, self.decoder_kernel_size)
+        for number, letter in enumerate(self.decoder_arch.upper()):
+            block = self._conv_block() if letter == "C" else self._transformer_block()
+            shapes |= {f"blocks.{number}.{name}": shape for name, shape in block.items()}
+        return shapes | _convolution("tail", pixels, dim, 1)
 
     def _conv_block(self) -> dict[str, tuple[int, ...]]:
         dim = self.decoder_dim
@@ -206,6 +230,15 @@ class TrainOptions(ModelOptions):
     md_lr_pow: Power = option((2,), min_length=1, help="Shape of the learning rate of the decoder phase.")
     min_lr: float = option(1e-8, ge=0, help="Learning rate at both ends of a phase.")
     grad_clip: float = option(1.5, gt=0, help="Largest L2 norm of all gradients together.")
+    jitter: float = option(0.4, ge=0, lt=1, help="Largest change of brightness and saturation of crops.")
+    joint_steps: int = option(20000, ge=1, unit="steps", help="Mode joint: filters and decoder together.")
+    decoder_steps: int = option(10000, ge=0, unit="steps", help="Mode joint: then the decoder alone, on integers.")
+    joint_lr: float = option(1e-3, ge=0, help="Mode joint: peak learning rate.")
+    joint_filter_lr_scale: float = option(0.03, ge=0, help="Mode joint: learning-rate factor of the filters.")
+    start_step: float = option(0.15, gt=0, help="Mode joint: first quantiser step, for filters of norm 1.")
+    target_bpp: float = option(1.0, gt=0, unit="bpp", help="Mode joint: rate of all channels at step 1.")
+    max_step: float = option(10.0, ge=1, help="Mode joint: largest quantiser step that the decoder learns.")
+    prefix_share: float = option(0.3, ge=0, le=1, help="Mode joint: part of the crops with some channels only.")
 
     @model_validator(mode="after")
     def _crops_exist(self) -> Self:
@@ -245,9 +278,10 @@ class TrainOptions(ModelOptions):
 
 
 class EncodeOptions(Options):
-    """Quality is the number of channels."""
+    """Quality is the number of channels and the width of the quantiser's steps."""
 
     channels: int | None = option(None, ge=1, cli="-n", help="Leading channels to keep; all if not given.")
+    step: float = option(1.0, ge=1, le=64, help="Width of the quantiser's steps, for weights of mode joint.")
 
 
 def at(values: tuple[float, ...], channel: int) -> float:

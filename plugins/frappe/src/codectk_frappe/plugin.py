@@ -23,6 +23,7 @@ def codectk_codecs() -> list[CodecSpec]:
             encode_options="codectk_frappe.options:EncodeOptions",
             needs_weights=True,
             rate_option="channels",
+            progressive=True,
             reads=READS,
             portability="any-machine",
             paper=PAPER,
@@ -37,7 +38,7 @@ def codectk_trainers() -> list[TrainerSpec]:
         TrainerSpec(
             name="frappe",
             summary="channel by channel: a filter for the residual, then a decoder for all",
-            target="codectk_frappe.trainer:FrappeTrainer",
+            target="codectk_frappe.trainer:make_trainer",
             options="codectk_frappe.options:TrainOptions",
             recipes="codectk_frappe:recipes",
             codec="frappe",

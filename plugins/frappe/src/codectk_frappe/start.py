@@ -1,12 +1,15 @@
 """Better starts than random numbers, for short trainings: a filter from statistics, a decoder from its predecessor."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from codectk_frappe.model import Decoder, ScaleEncoder
+from codectk_frappe.model import Decoder, Encoders, ScaleEncoder
+from codectk_frappe.options import LIMIT
+from codectk_frappe.shared import SharedDecoder
 
 RIDGE = 1e-4
 """Part of the mean variance that is added to each, so that smooth pictures have an invertible covariance."""
@@ -38,6 +41,46 @@ def klt_filter(encoder: ScaleEncoder, pairs: Iterable[tuple[Tensor, Tensor]], st
     vector *= vector[vector.abs().argmax()].sign()  # eigenvectors have no sign of their own; fix one
     convolution.weight.copy_(vector.view_as(convolution.weight))
     convolution.bias.fill_(-float(mean_seen @ vector))  # type: ignore[union-attr]
+
+
+@torch.no_grad()
+def haar_klt(encoders: Encoders, decoder: SharedDecoder, crops: list[Tensor], step: float) -> None:
+    """Start all filters at once: on each scale, the directions in which most energy is left.
+
+    A filter of patch size p sees means of its patch's four quarters (2 x 2 x 3 values); its vector is one of the
+    Karhunen-Loève transform of what the coarser scales left of them. So no detail is asked of a scale that a finer one
+    codes better. The decoder's linear synthesis starts as the transpose, its probe as a
+    copy.
+
+    Args:
+        encoders, decoder: changed in place.
+        crops: (B, 3, H, W) as the encoder sees them.
+        step: quantiser step for filters of norm 1.
+    """
+    x = torch.cat(crops).double().cpu()
+    mean = x.mean((0, 2, 3))
+    decoder.mean.copy_(mean)
+    rest = x - mean.view(1, -1, 1, 1)
+    parts: Any = zip(encoders, decoder.linear, decoder.probe, strict=True)
+    for (convolution, quantiser), synthesis, probe in parts:
+        count, colours, ps = convolution.weight.shape[:3]
+        quarters = 2 if ps % 2 == 0 else 1
+        side = ps // quarters
+        means = F.avg_pool2d(rest, side) * side  # of norm 1 over a quarter
+        columns = _patches(means, quarters)
+        vectors = torch.linalg.eigh(columns.T @ columns).eigenvectors.flip(1)[:, :count].T
+        if len(vectors) < count:  # more channels than quarters have values
+            vectors = torch.cat([vectors, torch.randn(count - len(vectors), vectors.shape[1], dtype=x.dtype) * 0.1])
+        vectors = vectors * vectors.gather(1, vectors.abs().argmax(1, keepdim=True)).sign()
+        weight = vectors.view(count, colours, quarters, quarters)
+        weight = weight.repeat_interleave(side, 2).repeat_interleave(side, 3) / side
+        convolution.weight.copy_(weight)
+        convolution.bias.copy_(-(weight.sum((2, 3)) @ mean))
+        synthesis.weight.copy_(weight)
+        probe.weight.copy_(weight)
+        probe.bias.copy_(convolution.bias)
+        quantiser[0]._σ.fill_(LIMIT * step)
+        rest = rest - F.conv_transpose2d(F.conv2d(rest, weight, stride=ps), weight, stride=ps)
 
 
 @torch.no_grad()

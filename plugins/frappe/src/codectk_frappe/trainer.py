@@ -28,6 +28,7 @@ from codectk.train import Run
 from codectk_frappe import plugin
 from codectk_frappe.augment import crop_size, draw
 from codectk_frappe.codec import FrappeCodec
+from codectk_frappe.joint import JointTrainer
 from codectk_frappe.model import Decoder, Encoders, ScaleEncoder, merged_decoder, single_decoder, state_arrays, to_grid
 from codectk_frappe.optimizer import Adan, learning_rate
 from codectk_frappe.options import EncodeOptions, ScaleGroup, TrainOptions, at
@@ -292,3 +293,8 @@ class _Single(nn.Module):
 def _psnr(log_mse: float) -> float:
     """dB of a log10 mean squared error over the range [-1, 1]."""
     return float(10 * (np.log10(4.0) - log_mse))
+
+
+def make_trainer(options: TrainOptions, run: Run) -> "FrappeTrainer | JointTrainer":
+    """The trainer of the chosen mode."""
+    return (JointTrainer if options.mode == "joint" else FrappeTrainer)(options, run)

@@ -1,0 +1,228 @@
+"""Training of all prefixes together, with one decoder and a rate that is counted.
+
+phase "joint":    filters and decoder: log10 MSE(x_hat) + μ · slope · ln(bits per pixel), uniform noise on the latents
+phase "decoder":  the decoder alone, on the integers that files hold
+
+Each crop has a quantiser step of its own and, some of them, only its first n channels. μ holds the rate at step 1 to
+the target: it follows the bits that the entropy coder needs for the crops.
+"""
+
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codectk.checkpoint import Checkpoint
+from codectk.dataset import find_data, fingerprint
+from codectk.errors import InputError
+from codectk.train import Run
+from codectk_frappe.analysis import Int8
+from codectk_frappe.augment import crop_size, draw
+from codectk_frappe.coder import Coder, cold_tables, fit
+from codectk_frappe.model import Encoders, state_arrays
+from codectk_frappe.optimizer import Adan, learning_rate
+from codectk_frappe.options import LIMIT, TrainOptions
+from codectk_frappe.rate import SLOPE, estimated_bits
+from codectk_frappe.shared import SharedDecoder, expand, quantiser_scalars
+from codectk_frappe.start import haar_klt
+
+DISTRIBUTION = "codectk-frappe"
+START_BATCHES = 16
+FIT_CROPS = 64
+"""Crops from which the entropy coder's tables are counted."""
+MEASURE_EVERY = 25
+"""Steps between two measurements of the rate."""
+
+
+class JointTrainer:
+    """Trainer of one decoder for all prefixes; see `codectk_frappe.trainer.FrappeTrainer`."""
+
+    def __init__(self, options: TrainOptions, run: Run) -> None:
+        self.options, self.run = options, run
+        self.model_options = options.architecture()
+        self.shares = run.share(options.batch_size)
+        self.train_data, self.val_data = find_data(
+            options.data, options.val_data, ("image/rgb8",), lambda reason: run.message(f"skipped: {reason}")
+        )
+        if len(self.train_data) < options.batch_size:
+            raise InputError(
+                f"{len(self.train_data)} pictures do not fill a batch of {options.batch_size}.",
+                "Add pictures or lower --batch-size.",
+            )
+        self.encoders = Encoders(self.model_options).to(run.device).eval()  # noise is added here, after the factor
+        self.decoder = SharedDecoder(self.model_options)
+        self.record = Record(f"{fingerprint(self.train_data)} {fingerprint(self.val_data)}")
+        run.keep(encoders=self.encoders, decoder=self.decoder, record=self.record)
+
+    def train(self) -> None:
+        """Both phases."""
+        run, options = self.run, self.options
+        if not run.finished("start"):
+            load = self._batches("start")
+            crops = [self.encoders.encoder_input(load(step)) for step in range(START_BATCHES)]
+            haar_klt(self.encoders, self.decoder, crops, options.start_step)
+            run.finish("start")
+        self.decoder.to(run.device)
+        if not run.finished("joint"):
+            self._phase("joint", options.joint_steps, frozen=False)
+            run.finish("joint")
+        if not run.finished("decoder"):
+            self._phase("decoder", options.decoder_steps, frozen=True)
+            run.finish("decoder")
+
+    def _phase(self, name: str, total: int, frozen: bool) -> None:
+        run, options = self.run, self.options
+        self.encoders.requires_grad_(not frozen)
+        module = run.setup(_Model(self.encoders, self.decoder, frozen))
+        synthesis = [*self.decoder.linear.parameters(), *self.decoder.probe.parameters()]
+        rest = [p for name, p in self.decoder.named_parameters() if not name.startswith(("linear.", "probe."))]
+        groups: list[dict[str, Any]] = [
+            {"params": rest, "factor": 1.0},
+            {"params": synthesis, "factor": options.joint_filter_lr_scale},
+        ]
+        if not frozen:
+            groups.append({"params": list(self.encoders.parameters()), "factor": options.joint_filter_lr_scale})
+        optimizer = Adan(groups)
+        for step, batch in run.steps(name, total, self._batches(name), optimizer=optimizer):
+            x = batch.to(run.device)
+            n, steps = self._settings(name, step)
+            with run.autocast():
+                x_hat, bits = module(x, n, steps)
+            error = (x_hat.float() - x).square().mean((1, 2, 3))
+            bpp = bits / x[0, 0].numel()
+            loss = error.log10().mean()
+            if not frozen:
+                loss = loss + self.record.multiplier * SLOPE * bpp.log().mean()
+            rate = learning_rate(step, total, options.min_lr, options.joint_lr, 2)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["factor"]
+            optimizer.zero_grad()
+            run.backward(loss)
+            run.clip_gradients([p for group in groups for p in group["params"]], options.grad_clip)
+            optimizer.step()
+            if not frozen and step % MEASURE_EVERY == 0:
+                self._steer(x)
+            if run.wants_log:
+                psnr = float(10 * (np.log10(4) - error.detach().log10().mean()))
+                run.log(loss=float(loss.detach()), psnr=psnr)
+                if not frozen:
+                    run.log(estimated_bpp=float(bpp.detach().mean()))
+
+    def _settings(self, phase: str, step: int) -> tuple[Tensor, Tensor]:
+        """Number of channels and quantiser step of each crop of this process."""
+        rng, total = self.run.rng(phase, "settings", step), len(self.options.ps)
+        size = self.options.batch_size
+        some = rng.random(size) < self.options.prefix_share
+        n = np.where(some, rng.integers(1, total + 1, size), total)
+        steps = np.exp(rng.uniform(0, np.log(self.options.max_step), size))
+        mine = slice(self.shares.start, self.shares.stop)
+        device = self.run.device
+        return torch.from_numpy(n[mine]).to(device), torch.from_numpy(steps[mine]).float().to(device)
+
+    @torch.no_grad()
+    def _steer(self, x: Tensor) -> None:
+        """Raise or lower the weight of the rate, after what the entropy coder needs at step 1."""
+        coder = Coder(self.model_options, *cold_tables(self.model_options))
+        latents = [_integers(v) for v in self.encoders.latents(x, len(self.options.ps))]
+        bits = sum(8 * coder.size([group[i] for group in latents]) for i in range(len(x)))
+        measured = float(self.run.all_reduce(torch.tensor(bits / x[:, 0].numel(), device=x.device)))
+        self.record.steer(measured, self.options.target_bpp)
+        self.run.log(measured_bpp=self.record.bpp, multiplier=self.record.multiplier)
+
+    def _batches(self, phase: str) -> Any:
+        """step → this process's part of the batch, (B, 3, h, w) in [-1, 1]."""
+        options, size = self.options, self.options.batch_size
+        per_epoch = len(self.train_data) // size
+
+        def load(step: int) -> Tensor:
+            epoch, position = divmod(step, per_epoch)
+            order = self.run.rng(phase, "order", epoch).permutation(len(self.train_data))
+            crop = crop_size(options, self.run.rng(phase, "crop", step))
+            pictures = [
+                draw(self.train_data, int(order[position * size + i]), crop, options, self.run.rng(phase, "x", step, i))
+                for i in self.shares
+            ]
+            return torch.from_numpy(np.stack(pictures))
+
+        return load
+
+    @torch.no_grad()
+    def export(self) -> Checkpoint:
+        """Filters, decoder and the entropy coder's tables, counted on training crops at several steps."""
+        load = self._batches("tables")
+        pictures: list[list[Int8]] = []
+        while len(pictures) < FIT_CROPS:
+            x = load(len(pictures) // len(self.shares)).to(self.run.device)
+            latents = self.encoders.latents(x, len(self.options.ps))
+            for i in range(len(x)):
+                step = (1.0, 1.0, 2.0, 4.0)[len(pictures) % 4]
+                pictures.append([_integers(v[i] / step) for v in latents])
+        tensors = state_arrays(self.encoders, "encoders.") | state_arrays(self.decoder, "decoder.")
+        tensors |= fit(self.model_options, pictures)
+        return Checkpoint(
+            tensors=tensors,
+            codec="frappe",
+            distribution=DISTRIBUTION,
+            version=version(DISTRIBUTION),
+            bitstream_version=1,
+            config=self.model_options.changed(),
+            training={"options": self.options.changed(), "seed": self.run.options.seed, **self.record.state_dict()},
+            licence="that of the training data",
+        )
+
+
+class Record:
+    """Weight of the rate, and the data that a run rests on."""
+
+    def __init__(self, data: str) -> None:
+        self.data, self.multiplier, self.bpp = data, 1.0, 0.0
+
+    def steer(self, measured: float, target: float) -> None:
+        """Follow the measured rate, smoothed."""
+        self.bpp = measured if self.bpp == 0 else 0.8 * self.bpp + 0.2 * measured
+        self.multiplier *= float(np.exp(np.clip(0.1 * (self.bpp / target - 1), -0.1, 0.1)))
+        self.multiplier = min(max(self.multiplier, 0.05), 20.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the saved state and the checkpoint."""
+        return {"data": self.data, "multiplier": self.multiplier, "bpp": self.bpp}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take on a saved state.
+
+        Raises:
+            InputError: it was reached on other data.
+        """
+        if state["data"] != self.data:
+            raise InputError("The pictures are not those that the run began with.", "Put them back, or start anew.")
+        self.multiplier, self.bpp = float(state["multiplier"]), float(state["bpp"])
+
+
+class _Model(torch.nn.Module):
+    """Filters, quantiser and decoder in one module, so that several processes share all gradients."""
+
+    def __init__(self, encoders: Encoders, decoder: SharedDecoder, frozen: bool) -> None:
+        super().__init__()
+        self.encoders, self.decoder, self.frozen = encoders, decoder, frozen
+
+    def forward(self, x: Tensor, n: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """(x_hat, bits of each picture)."""
+        width = steps.view(-1, 1, 1, 1)
+        with torch.autocast(x.device.type, enabled=False), torch.set_grad_enabled(not self.frozen):
+            clean = [v / width for v in self.encoders.latents(x, len(self.encoders.options.ps))]
+            if self.frozen:
+                noisy, bits = [v.round() for v in clean], steps.new_ones(len(x))
+            else:
+                noisy = [v + torch.rand_like(v) - 0.5 for v in clean]
+                bits = estimated_bits(clean, noisy)
+            latents = [v * width for v in noisy]
+            filters = expand(latents, quantiser_scalars(self.encoders))
+        return self.decoder(latents, filters, n, steps), bits
+
+
+def _integers(v: Tensor) -> Int8:
+    """What a file holds of latents."""
+    integers: Int8 = v.round().clamp(-LIMIT, LIMIT).to(torch.int8).cpu().numpy()
+    return integers

@@ -1,0 +1,55 @@
+"""The compiled parts: `native/coder.c` and `native/analysis.c`, loaded without any package of their own."""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+from codectk.errors import PluginError
+
+LIBRARY = Path(__file__).parent / "_native.so"
+
+
+class Model(ctypes.Structure):
+    """`Model` of coder.c."""
+
+    _fields_ = (("predict", ctypes.c_int32 * 4), ("activity", ctypes.c_int32 * 6))
+
+
+class Source(ctypes.Structure):
+    """`Source` of coder.c."""
+
+    _fields_ = (
+        ("magnitudes", ctypes.c_void_p),
+        ("height", ctypes.c_int32),
+        ("width", ctypes.c_int32),
+        ("factor", ctypes.c_int32),
+        ("centre", ctypes.c_int32),
+        ("around", ctypes.c_int32),
+    )
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The shared library, with its functions' types.
+
+    Raises:
+        PluginError: it was not built, or for another machine.
+    """
+    try:
+        lib = ctypes.CDLL(str(LIBRARY))
+    except OSError as error:
+        raise PluginError(
+            f"codectk-frappe's compiled part does not load ({error}).", "Install codectk-frappe again."
+        ) from None
+    pointer, i32, i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+    model, sources = ctypes.POINTER(Model), ctypes.POINTER(Source)
+    lib.frappe_contexts.restype = i32
+    lib.frappe_magnitudes.argtypes = [pointer, i32, i32, model, pointer]
+    lib.frappe_magnitudes.restype = None
+    lib.frappe_encode.argtypes = [pointer, pointer, i32, i32, model, pointer, sources, i32, pointer, i64, pointer]
+    lib.frappe_encode.restype = i64
+    lib.frappe_decode.argtypes = [pointer, i64, pointer, pointer, pointer, i32, i32, model, pointer, sources, i32]
+    lib.frappe_decode.restype = i32
+    lib.frappe_analyse.argtypes = [pointer, i64, i64, i64, *[pointer] * 5, i32, i32, pointer, i64]
+    lib.frappe_analyse.restype = i32
+    return lib

@@ -1,0 +1,127 @@
+"""The entropy coder: exact round trips, prefixes, hostile bytes, and fewer bytes than JPEG-LS."""
+
+import numpy as np
+import pytest
+
+from codectk.errors import ContainerError
+from codectk_frappe import bitstream
+from codectk_frappe.coder import CONTEXTS, Coder, cold_tables, fit
+from codectk_frappe.native import library
+from codectk_frappe.options import ModelOptions
+
+OPTIONS = ModelOptions.parse({"ps": "8x2,4x2,2", "decoder_ps": 8})
+
+
+def latents(height: int, width: int, seed: int = 0, size: float = 3.0) -> list[np.ndarray]:
+    """Planes whose spread varies over the picture, alike in all channels, as in real latents."""
+    rng = np.random.default_rng(seed)
+    planes = []
+    for ps in OPTIONS.ps:
+        h, w = height // ps, width // ps
+        rows, columns = np.mgrid[0:h, 0:w] * ps
+        spread = size * np.exp(2 * np.sin(rows / 37) * np.cos(columns / 23) - 8 / ps + 1)
+        planes.append(np.clip(np.rint(rng.laplace(0, spread)), -127, 127).astype(np.int8))
+    return planes
+
+
+@pytest.fixture(scope="module")
+def trained() -> Coder:
+    pictures = [[p[np.newaxis] for p in latents(128, 128, seed)] for seed in range(1, 9)]
+    return Coder(OPTIONS, *fit(OPTIONS, pictures).values())
+
+
+@pytest.fixture(params=["cold", "trained"])
+def coder(request: pytest.FixtureRequest) -> Coder:
+    if request.param == "trained":
+        return request.getfixturevalue("trained")
+    return Coder(OPTIONS, *cold_tables(OPTIONS))
+
+
+def test_the_library_has_as_many_contexts_as_the_tables() -> None:
+    assert library().frappe_contexts() == CONTEXTS
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 200), (200, 8), (72, 104), (264, 136)])
+@pytest.mark.parametrize("size", [0.01, 0.5, 5, 60])
+def test_planes_come_back_exactly(coder: Coder, shape: tuple[int, int], size: float) -> None:
+    planes = latents(*shape, size=size)
+    decoded = coder.decode(coder.encode(planes), *shape)
+    assert all(np.array_equal(a, b) for a, b in zip(planes, decoded, strict=True))
+
+
+@pytest.mark.parametrize("value", [-127, -1, 0, 1, 127])
+def test_extreme_planes_come_back_exactly(coder: Coder, value: int) -> None:
+    planes = [np.full((64 // ps, 96 // ps), value, np.int8) for ps in OPTIONS.ps]
+    planes[0][::2] *= -1
+    decoded = coder.decode(coder.encode(planes), 64, 96)
+    assert all(np.array_equal(a, b) for a, b in zip(planes, decoded, strict=True))
+
+
+def test_all_residuals_of_a_predicted_plane_come_back_exactly() -> None:
+    models, sources, tables = cold_tables(OPTIONS)
+    models[:, :4] = (256, 256, -256, 0)
+    coder = Coder(OPTIONS, models, sources, tables)
+    planes = [np.random.default_rng(1).choice([-127, 127], (64 // ps, 64 // ps)).astype(np.int8) for ps in OPTIONS.ps]
+    decoded = coder.decode(coder.encode(planes), 64, 64)
+    assert all(np.array_equal(a, b) for a, b in zip(planes, decoded, strict=True))
+
+
+def test_every_prefix_decodes_to_the_same_planes(coder: Coder) -> None:
+    planes = latents(72, 104)
+    data = coder.encode(planes)
+    for k in range(1, len(data) + 1):
+        decoded = coder.decode(data[:k], 72, 104)
+        assert all(np.array_equal(a, b) for a, b in zip(planes, decoded, strict=False)) and len(decoded) == k
+
+
+def test_a_prefix_of_the_channels_is_coded_alike(coder: Coder) -> None:
+    planes = latents(72, 104)
+    assert coder.encode(planes[:3]) == coder.encode(planes)[:3]
+
+
+def test_bytes_after_the_end_are_refused(coder: Coder) -> None:
+    data = coder.encode(latents(72, 104))
+    for extra in (b"\0", b"\x01", b"12345"):
+        with pytest.raises(ContainerError, match="channel 5"):
+            coder.decode([*data[:-1], data[-1] + extra], 72, 104)
+
+
+def test_damaged_bytes_are_an_error_or_planes(coder: Coder) -> None:
+    rng, data = np.random.default_rng(3), coder.encode(latents(72, 104))
+    refused = 0
+    for _ in range(300):
+        hostile = [rng.bytes(rng.integers(len(part) + 5)) for part in data]
+        try:
+            decoded = coder.decode(hostile, 72, 104)
+        except ContainerError:
+            refused += 1
+        else:
+            assert all(np.abs(plane.astype(int)).max() <= 127 for plane in decoded)
+    assert refused > 0
+
+
+def test_latents_take_far_fewer_bytes_than_in_jpeg_ls(trained: Coder) -> None:
+    planes = latents(256, 384, seed=99)
+    own = sum(map(len, trained.encode(planes)))
+    peer = sum(len(bitstream.pack(plane[np.newaxis])) for plane in planes)
+    assert own < 0.85 * peer
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("models", lambda m: m[:, :9]),
+        ("models", lambda m: m.astype(np.int32)),
+        ("models", lambda m: m + np.int16(2000)),
+        ("models", lambda m: m - np.int16(100)),
+        ("sources", lambda s: s + np.int16(1000)),
+        ("sources", lambda s: s[:2]),
+        ("tables", lambda t: t * np.uint16(0)),
+        ("tables", lambda t: t[:, 1:]),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(part: str, change: object) -> None:
+    tables = dict(zip(("models", "sources", "tables"), cold_tables(OPTIONS), strict=True))
+    tables[part] = change(tables[part])  # type: ignore[operator]
+    with pytest.raises(ValueError, match="coder"):
+        Coder(OPTIONS, **tables)

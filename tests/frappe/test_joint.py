@@ -166,7 +166,7 @@ def test_training_betters_its_start(tmp_path: Path, photo: np.ndarray) -> None:
             "data": str(tmp_path),
             "val_data": str(tmp_path),
             **{"mode": "joint", "ps": "16x2,8x3,4x3", "decoder_ps": 8, "decoder_dim": 16, "decoder_arch": "C"},
-            **{"batch_size": 2, "min_size": 32, "max_size": 32, "start_step": 0.1, "max_step": 4},
+            **{"batch_size": 2, "min_size": 32, "max_size": 32, "max_step": 4},
         }
     )
     results = []
@@ -181,13 +181,29 @@ def test_training_betters_its_start(tmp_path: Path, photo: np.ndarray) -> None:
     assert results[1] > results[0] + 0.5
 
 
+def test_training_begins_at_the_wanted_rate(tmp_path: Path, photo: np.ndarray) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.tile(photo, (2, 2, 1))).save(tmp_path / "a.png")
+    rates = []
+    for target in (0.5, 1.5):
+        given = {"mode": "joint", "ps": "16x2,8x3,4x3", "decoder_ps": 8, "decoder_dim": 16, "decoder_arch": "C"}
+        given |= {"data": str(tmp_path), "val_data": str(tmp_path), "min_size": 64, "max_size": 64, "batch_size": 1}
+        options = TrainOptions.parse({**given, "joint_steps": 1, "decoder_steps": 0, "target_bpp": target})
+        with Run(tmp_path / f"{target}", RunOptions(device="cpu", workers=0)) as run:
+            trainer = make_trainer(options, run)
+            trainer.train()
+            rates.append(trainer.record.bpp / target)  # type: ignore[union-attr]
+    assert rates == pytest.approx([1, 1], rel=0.5)
+
+
 def test_the_weight_of_the_rate_follows_the_measured_rate() -> None:
     from codectk_frappe.joint import Record
 
     record = Record("data")
     for _ in range(50):
         record.steer(2.0, target=1.0)
-    assert record.multiplier > 2
+    assert 2 < record.multiplier <= 4
     for _ in range(200):
         record.steer(0.5, target=1.0)
-    assert record.multiplier < 0.5
+    assert 0.25 <= record.multiplier < 0.5

@@ -1,8 +1,9 @@
 """Training of all prefixes together, with one decoder and a rate that is counted.
 
-phase "joint":    filters and decoder: log10 MSE(x_hat) + μ · slope · ln(bits per pixel), uniform noise on the latents
-phase "decoder":  the decoder alone, on the integers that files hold
+phase "joint":    filters and decoder: log10 MSE(x_hat) + μ · slope · ln(bits per pixel)
+phase "decoder":  the decoder alone
 
+The decoder gets integers, the rate is estimated with uniform noise.
 Each crop has a quantiser step of its own and, some of them, only its first n channels. μ holds the rate at step 1 to
 the target: it follows the bits that the entropy coder needs for the crops.
 """
@@ -26,10 +27,12 @@ from codectk_frappe.optimizer import Adan, learning_rate
 from codectk_frappe.options import LIMIT, TrainOptions
 from codectk_frappe.rate import SLOPE, estimated_bits
 from codectk_frappe.shared import SharedDecoder, expand, quantiser_scalars
-from codectk_frappe.start import haar_klt
+from codectk_frappe.start import MAX_GAMMA, haar_klt
 
 DISTRIBUTION = "codectk-frappe"
 START_BATCHES = 16
+START_STEP = 0.15
+"""Quantiser step from which the search for the one of the wanted rate begins, for filters of norm 1."""
 FIT_CROPS = 64
 """Crops from which the entropy coder's tables are counted."""
 MEASURE_EVERY = 25
@@ -62,7 +65,8 @@ class JointTrainer:
         if not run.finished("start"):
             load = self._batches("start")
             crops = [self.encoders.encoder_input(load(step)) for step in range(START_BATCHES)]
-            haar_klt(self.encoders, self.decoder, crops, options.start_step)
+            haar_klt(self.encoders, self.decoder, crops, START_STEP)
+            self._reach_target(load(0).to(run.device))
             run.finish("start")
         self.decoder.to(run.device)
         if not run.finished("joint"):
@@ -83,7 +87,11 @@ class JointTrainer:
             {"params": synthesis, "factor": options.joint_filter_lr_scale},
         ]
         if not frozen:
-            groups.append({"params": list(self.encoders.parameters()), "factor": options.joint_filter_lr_scale})
+            # The factors γ set the rate; they move on the scale of 1, the entries of filters on that of 1/p.
+            slow = [p for name, p in self.encoders.named_parameters() if not name.endswith("γ")]
+            groups.append({"params": slow, "factor": options.joint_filter_lr_scale})
+            gammas = [p for name, p in self.encoders.named_parameters() if name.endswith("γ")]
+            groups.append({"params": gammas, "factor": 1.0})
         optimizer = Adan(groups)
         for step, batch in run.steps(name, total, self._batches(name), optimizer=optimizer):
             x = batch.to(run.device)
@@ -122,14 +130,29 @@ class JointTrainer:
         return torch.from_numpy(n[mine]).to(device), torch.from_numpy(steps[mine]).float().to(device)
 
     @torch.no_grad()
+    def _reach_target(self, x: Tensor) -> None:
+        """Find the quantiser step at which these crops need the wanted rate, by bisection."""
+        gammas = [group[1][2].γ for group in self.encoders]  # type: ignore[index]
+        start = [gamma.clone() for gamma in gammas]
+        low, high = 1 / 64, 64.0
+        for _ in range(12):
+            factor = (low * high) ** 0.5
+            for gamma, first in zip(gammas, start, strict=True):
+                gamma.copy_((first / factor).clamp(max=MAX_GAMMA))
+            low, high = (factor, high) if self._measure(x) > self.options.target_bpp else (low, factor)
+
     def _steer(self, x: Tensor) -> None:
         """Raise or lower the weight of the rate, after what the entropy coder needs at step 1."""
+        self.record.steer(self._measure(x), self.options.target_bpp)
+        self.run.log(measured_bpp=self.record.bpp, multiplier=self.record.multiplier)
+
+    @torch.no_grad()
+    def _measure(self, x: Tensor) -> float:
+        """Bits per pixel that the entropy coder, with tables that know nothing, needs for crops at step 1."""
         coder = Coder(self.model_options, *cold_tables(self.model_options))
         latents = [_integers(v) for v in self.encoders.latents(x, len(self.options.ps))]
         bits = sum(8 * coder.size([group[i] for group in latents]) for i in range(len(x)))
-        measured = float(self.run.all_reduce(torch.tensor(bits / x[:, 0].numel(), device=x.device)))
-        self.record.steer(measured, self.options.target_bpp)
-        self.run.log(measured_bpp=self.record.bpp, multiplier=self.record.multiplier)
+        return float(self.run.all_reduce(torch.tensor(bits / x[:, 0].numel(), device=x.device)))
 
     def _batches(self, phase: str) -> Any:
         """step → this process's part of the batch, (B, 3, h, w) in [-1, 1]."""
@@ -183,7 +206,7 @@ class Record:
         """Follow the measured rate, smoothed."""
         self.bpp = measured if self.bpp == 0 else 0.8 * self.bpp + 0.2 * measured
         self.multiplier *= float(np.exp(np.clip(0.1 * (self.bpp / target - 1), -0.1, 0.1)))
-        self.multiplier = min(max(self.multiplier, 0.05), 20.0)
+        self.multiplier = min(max(self.multiplier, 0.25), 4.0)
 
     def state_dict(self) -> dict[str, Any]:
         """For the saved state and the checkpoint."""
@@ -212,12 +235,12 @@ class _Model(torch.nn.Module):
         width = steps.view(-1, 1, 1, 1)
         with torch.autocast(x.device.type, enabled=False), torch.set_grad_enabled(not self.frozen):
             clean = [v / width for v in self.encoders.latents(x, len(self.encoders.options.ps))]
-            if self.frozen:
-                noisy, bits = [v.round() for v in clean], steps.new_ones(len(x))
-            else:
-                noisy = [v + torch.rand_like(v) - 0.5 for v in clean]
-                bits = estimated_bits(clean, noisy)
-            latents = [v * width for v in noisy]
+            bits = steps.new_ones(len(x))
+            if not self.frozen:
+                bits = estimated_bits(clean, [v + torch.rand_like(v) - 0.5 for v in clean])
+            # Rounded as in a file, with the gradient of a straight line: noise would fill the many values that are zero
+            # in a file, and with wide steps drown the picture.
+            latents = [(v + (v.round() - v).detach()) * width for v in clean]
             filters = expand(latents, quantiser_scalars(self.encoders))
         return self.decoder(latents, filters, n, steps), bits
 

@@ -235,7 +235,6 @@ class TrainOptions(ModelOptions):
     decoder_steps: int = option(10000, ge=0, unit="steps", help="Mode joint: then the decoder alone, on integers.")
     joint_lr: float = option(1e-3, ge=0, help="Mode joint: peak learning rate.")
     joint_filter_lr_scale: float = option(0.03, ge=0, help="Mode joint: learning-rate factor of the filters.")
-    start_step: float = option(0.15, gt=0, help="Mode joint: first quantiser step, for filters of norm 1.")
     target_bpp: float = option(1.0, gt=0, unit="bpp", help="Mode joint: rate of all channels at step 1.")
     max_step: float = option(10.0, ge=1, help="Mode joint: largest quantiser step that the decoder learns.")
     prefix_share: float = option(0.3, ge=0, le=1, help="Mode joint: part of the crops with some channels only.")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -13,6 +14,12 @@ from codectk_frappe.shared import SharedDecoder
 
 RIDGE = 1e-4
 """Part of the mean variance that is added to each, so that smooth pictures have an invertible covariance."""
+
+STRAIGHT = 3.0
+"""Scale of the companding over the largest outputs: so far below it, companding is nearly a straight line, and errors
+of large values are not blown up when it is undone."""
+MAX_GAMMA = 4.0
+"""With this factor the largest outputs are as large as integers may be."""
 
 
 @torch.no_grad()
@@ -79,7 +86,11 @@ def haar_klt(encoders: Encoders, decoder: SharedDecoder, crops: list[Tensor], st
         synthesis.weight.copy_(weight)
         probe.weight.copy_(weight)
         probe.bias.copy_(convolution.bias)
-        quantiser[0]._σ.fill_(LIMIT * step)
+        sizes = F.conv2d(x, weight, convolution.bias.double(), stride=ps).abs()
+        largest = STRAIGHT * sizes.transpose(0, 1).flatten(1).numpy().clip(min=1e-3)
+        sigma = torch.from_numpy(np.quantile(largest, 0.999, axis=1))
+        quantiser[0]._σ.copy_(sigma)
+        quantiser[2].γ.copy_((sigma / (LIMIT * step)).clamp(max=MAX_GAMMA))
         rest = rest - F.conv_transpose2d(F.conv2d(rest, weight, stride=ps), weight, stride=ps)
 
 

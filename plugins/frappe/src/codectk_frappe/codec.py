@@ -1,4 +1,4 @@
-"""The frappe codec: numpy and JPEG-LS on the way in, torch only on the way out.
+"""The frappe codec: compiled filters and coders on the way in, torch only on the way out.
 
 encode: picture ─ Analysis ─ int8 latents per scale ─ coder ─ segments
 decode: segments ─ coder ─ latents ─ decoder, tile by tile ─ picture
@@ -31,7 +31,8 @@ class FrappeCodec(Codec):
 
     Args:
         options: the architecture.
-        tensors: `encoders.{s}.…` and, for each operating point n that can be decoded, `merged.{n}.decoder.…`.
+        tensors: `encoders.{s}.…`; of mode progressive also, for each number n of channels that can be decoded,
+            `merged.{n}.decoder.…`; of mode joint `decoder.…` and `coder.…`.
         device: where the decoder runs.
 
     Raises:

@@ -8,7 +8,6 @@ Each crop has a quantiser step of its own and, some of them, only its first n ch
 the target: it follows the bits that the entropy coder needs for the crops.
 """
 
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,9 @@ import torch
 from torch import Tensor
 
 from codectk.checkpoint import Checkpoint
-from codectk.dataset import find_data, fingerprint
 from codectk.errors import InputError
 from codectk.train import Run
 from codectk_frappe.analysis import Int8
-from codectk_frappe.augment import crop_size, draw
 from codectk_frappe.coder import Coder, cold_tables, fit
 from codectk_frappe.model import Encoders, state_arrays
 from codectk_frappe.optimizer import Adan, learning_rate
@@ -28,8 +25,8 @@ from codectk_frappe.options import LIMIT, TrainOptions
 from codectk_frappe.rate import SLOPE, estimated_bits
 from codectk_frappe.shared import SharedDecoder, expand, quantiser_scalars
 from codectk_frappe.start import MAX_GAMMA, haar_klt
+from codectk_frappe.training import PictureTrainer
 
-DISTRIBUTION = "codectk-frappe"
 START_BATCHES = 16
 START_STEP = 0.15
 """Quantiser step from which the search for the one of the wanted rate begins, for filters of norm 1."""
@@ -39,24 +36,14 @@ MEASURE_EVERY = 25
 """Steps between two measurements of the rate."""
 
 
-class JointTrainer:
-    """Trainer of one decoder for all prefixes; see `codectk_frappe.trainer.FrappeTrainer`."""
+class JointTrainer(PictureTrainer):
+    """Trainer of one decoder for all prefixes; see `PictureTrainer`."""
 
     def __init__(self, options: TrainOptions, run: Run) -> None:
-        self.options, self.run = options, run
-        self.model_options = options.architecture()
-        self.shares = run.share(options.batch_size)
-        self.train_data, self.val_data = find_data(
-            options.data, options.val_data, ("image/rgb8",), lambda reason: run.message(f"skipped: {reason}")
-        )
-        if len(self.train_data) < options.batch_size:
-            raise InputError(
-                f"{len(self.train_data)} pictures do not fill a batch of {options.batch_size}.",
-                "Add pictures or lower --batch-size.",
-            )
-        self.encoders = Encoders(self.model_options).to(run.device).eval()  # noise is added here, after the factor
+        super().__init__(options, run)
+        self.encoders.eval()  # noise is added here, after the factor
         self.decoder = SharedDecoder(self.model_options)
-        self.record = Record(f"{fingerprint(self.train_data)} {fingerprint(self.val_data)}")
+        self.record = Record(self.fingerprint)
         run.keep(encoders=self.encoders, decoder=self.decoder, record=self.record)
 
     def train(self) -> None:
@@ -103,13 +90,7 @@ class JointTrainer:
             loss = error.log10().mean()
             if not frozen:
                 loss = loss + self.record.multiplier * SLOPE * bpp.log().mean()
-            rate = learning_rate(step, total, options.min_lr, options.joint_lr, 2)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["factor"]
-            optimizer.zero_grad()
-            run.backward(loss)
-            run.clip_gradients([p for group in groups for p in group["params"]], options.grad_clip)
-            optimizer.step()
+            self._update(optimizer, loss, learning_rate(step, total, options.min_lr, options.joint_lr, 2))
             if not frozen and step % MEASURE_EVERY == 0:
                 self._steer(x)
             if run.wants_log:
@@ -154,23 +135,6 @@ class JointTrainer:
         bits = sum(8 * coder.size([group[i] for group in latents]) for i in range(len(x)))
         return float(self.run.all_reduce(torch.tensor(bits / x[:, 0].numel(), device=x.device)))
 
-    def _batches(self, phase: str) -> Any:
-        """step → this process's part of the batch, (B, 3, h, w) in [-1, 1]."""
-        options, size = self.options, self.options.batch_size
-        per_epoch = len(self.train_data) // size
-
-        def load(step: int) -> Tensor:
-            epoch, position = divmod(step, per_epoch)
-            order = self.run.rng(phase, "order", epoch).permutation(len(self.train_data))
-            crop = crop_size(options, self.run.rng(phase, "crop", step))
-            pictures = [
-                draw(self.train_data, int(order[position * size + i]), crop, options, self.run.rng(phase, "x", step, i))
-                for i in self.shares
-            ]
-            return torch.from_numpy(np.stack(pictures))
-
-        return load
-
     @torch.no_grad()
     def export(self) -> Checkpoint:
         """Filters, decoder and the entropy coder's tables, counted on training crops at several steps."""
@@ -183,17 +147,7 @@ class JointTrainer:
                 step = (1.0, 1.0, 2.0, 4.0)[len(pictures) % 4]
                 pictures.append([_integers(v[i] / step) for v in latents])
         tensors = state_arrays(self.encoders, "encoders.") | state_arrays(self.decoder, "decoder.")
-        tensors |= fit(self.model_options, pictures)
-        return Checkpoint(
-            tensors=tensors,
-            codec="frappe",
-            distribution=DISTRIBUTION,
-            version=version(DISTRIBUTION),
-            bitstream_version=1,
-            config=self.model_options.changed(),
-            training={"options": self.options.changed(), "seed": self.run.options.seed, **self.record.state_dict()},
-            licence="that of the training data",
-        )
+        return self._checkpoint(tensors | fit(self.model_options, pictures), self.record.state_dict())
 
 
 class Record:

@@ -56,8 +56,7 @@ def haar_klt(encoders: Encoders, decoder: SharedDecoder, crops: list[Tensor], st
 
     A filter of patch size p sees means of its patch's four quarters (2 x 2 x 3 values); its vector is one of the
     Karhunen-Loève transform of what the coarser scales left of them. So no detail is asked of a scale that a finer one
-    codes better. The decoder's linear synthesis starts as the transpose, its probe as a
-    copy.
+    codes better. The decoder's linear synthesis starts as the transpose, its probe as a copy.
 
     Args:
         encoders, decoder: changed in place.

@@ -19,52 +19,30 @@ from codectk.arrays import ArrayInfo
 from codectk.checkpoint import Checkpoint
 from codectk.compression import LoadedCodec
 from codectk.container import DIGEST_BYTES, unpack
-from codectk.dataset import find_data, fingerprint
 from codectk.errors import InputError
 from codectk.metric import PSNR
 from codectk.registry import Registered
 from codectk.state import load_state, save_state
 from codectk.train import Run
 from codectk_frappe import plugin
-from codectk_frappe.augment import crop_size, draw
 from codectk_frappe.codec import FrappeCodec
 from codectk_frappe.joint import JointTrainer
-from codectk_frappe.model import Decoder, Encoders, ScaleEncoder, merged_decoder, single_decoder, state_arrays, to_grid
+from codectk_frappe.model import Decoder, ScaleEncoder, merged_decoder, single_decoder, state_arrays, to_grid
 from codectk_frappe.optimizer import Adan, learning_rate
 from codectk_frappe.options import EncodeOptions, ScaleGroup, TrainOptions, at
 from codectk_frappe.start import klt_filter, widen
+from codectk_frappe.training import DISTRIBUTION, PictureTrainer
 
-DISTRIBUTION = "codectk-frappe"
 START_PICTURES = 64
 """Crops from whose statistics a filter starts."""
 
 
-class FrappeTrainer:
-    """Trainer of the frappe codec.
-
-    Args:
-        options: architecture and schedule.
-        run: device, log and saved states.
-
-    Raises:
-        InputError: the data holds too few pictures.
-        OptionsError: the batch cannot be divided among the processes.
-    """
+class FrappeTrainer(PictureTrainer):
+    """Trainer of the frappe codec in mode progressive; see `PictureTrainer`."""
 
     def __init__(self, options: TrainOptions, run: Run) -> None:
-        self.options, self.run = options, run
-        self.model_options = options.architecture()
-        self.shares = run.share(options.batch_size)
-        self.train_data, self.val_data = find_data(
-            options.data, options.val_data, ("image/rgb8",), lambda reason: run.message(f"skipped: {reason}")
-        )
-        if len(self.train_data) < options.batch_size:
-            raise InputError(
-                f"{len(self.train_data)} pictures do not fill a batch of {options.batch_size}.",
-                "Add pictures or lower --batch-size.",
-            )
-        self.encoders = Encoders(self.model_options).to(run.device)
-        self.history = History(f"{fingerprint(self.train_data)} {fingerprint(self.val_data)}")
+        super().__init__(options, run)
+        self.history = History(self.fingerprint)
         run.keep(encoders=self.encoders, history=self.history)
 
     def train(self) -> None:
@@ -83,16 +61,7 @@ class FrappeTrainer:
         for n in range(1, len(self.options.ps) + 1):
             state = load_state(self._snapshot_path(n))
             tensors |= {f"merged.{n}.decoder.{name}": tensor.numpy() for name, tensor in state.items()}
-        return Checkpoint(
-            tensors=tensors,
-            codec="frappe",
-            distribution=DISTRIBUTION,
-            version=version(DISTRIBUTION),
-            bitstream_version=1,
-            config=self.model_options.changed(),
-            training={"options": self.options.changed(), "seed": self.run.options.seed, **self.history.state_dict()},
-            licence="that of the training data",
-        )
+        return self._checkpoint(tensors, self.history.state_dict())
 
     def _train_filter(self, channel: int) -> None:
         """Phase 1: one filter and a throw-away decoder learn what the model so far leaves over."""
@@ -157,15 +126,6 @@ class FrappeTrainer:
             self._validate(n, module)
         run.barrier()
 
-    def _update(self, optimizer: Adan, loss: Tensor, rate: float) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
-        optimizer.zero_grad()
-        self.run.backward(loss)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.run.clip_gradients(parameters, self.options.grad_clip)
-        optimizer.step()
-
     def _log10(self, error: Tensor) -> Tensor:
         """log10 of the mean error over all processes, with the gradient that this mean has."""
         whole = self.run.all_reduce(error)
@@ -198,32 +158,6 @@ class FrappeTrainer:
         for step in range(-(-START_PICTURES // self.options.batch_size)):
             x = load(step).to(self.run.device)
             yield self.encoders.encoder_input(x), self._residual(previous, x, channel)
-
-    @property
-    def _steps_per_epoch(self) -> int:
-        return len(self.train_data) // self.options.batch_size
-
-    def _batches(self, channel: int, phase: str) -> Any:
-        """step → this process's part of the batch, (B, 3, h, w) in [-1, 1]."""
-        per_epoch, size = self._steps_per_epoch, self.options.batch_size
-
-        def load(step: int) -> Tensor:
-            epoch, position = divmod(step, per_epoch)
-            order = self.run.rng(channel, phase, "order", epoch).permutation(len(self.train_data))
-            crop = crop_size(self.options, self.run.rng(channel, phase, "crop", step))
-            pictures = [
-                draw(
-                    self.train_data,
-                    int(order[position * size + i]),
-                    crop,
-                    self.options,
-                    self.run.rng(channel, phase, "picture", step, i),
-                )
-                for i in self.shares
-            ]
-            return torch.from_numpy(np.stack(pictures))
-
-        return load
 
     def _validate(self, n: int, decoder: nn.Module) -> None:
         """Real files of the validation pictures: their mean size and PSNR."""

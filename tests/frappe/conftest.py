@@ -13,6 +13,17 @@ from codectk_frappe.shared import SharedDecoder
 from codectk_frappe.start import haar_klt
 
 
+def _checkpoint(tensors: dict[str, np.ndarray], options: ModelOptions) -> Checkpoint:
+    return Checkpoint(
+        tensors=tensors,
+        codec="frappe",
+        distribution="codectk-frappe",
+        version="0.1.0",
+        bitstream_version=1,
+        config=options.changed(),
+    )
+
+
 def make_checkpoint(**changes: object) -> Checkpoint:
     """Weights with random numbers: nothing is learned, but every part of the codec works on them."""
     options = ModelOptions.parse({"ps": "8x2,4,2", "decoder_ps": 4, "decoder_dim": 8, "decoder_arch": "CC", **changes})
@@ -25,14 +36,7 @@ def make_checkpoint(**changes: object) -> Checkpoint:
     tensors = state_arrays(encoders, "encoders.")
     for n in range(1, len(options.ps) + 1):
         tensors |= state_arrays(merged_decoder(options, n), f"merged.{n}.decoder.")
-    return Checkpoint(
-        tensors=tensors,
-        codec="frappe",
-        distribution="codectk-frappe",
-        version="0.1.0",
-        bitstream_version=1,
-        config=options.changed(),
-    )
+    return _checkpoint(tensors, options)
 
 
 def make_joint_checkpoint(**changes: object) -> Checkpoint:
@@ -49,14 +53,7 @@ def make_joint_checkpoint(**changes: object) -> Checkpoint:
                 parameter.add_(torch.randn_like(parameter) * 0.02)
     tensors = state_arrays(encoders, "encoders.") | state_arrays(decoder, "decoder.")
     tensors |= dict(zip(("coder.models", "coder.sources", "coder.tables"), cold_tables(options), strict=True))
-    return Checkpoint(
-        tensors=tensors,
-        codec="frappe",
-        distribution="codectk-frappe",
-        version="0.1.0",
-        bitstream_version=1,
-        config=options.changed(),
-    )
+    return _checkpoint(tensors, options)
 
 
 @pytest.fixture(scope="session")

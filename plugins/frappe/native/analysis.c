@@ -46,19 +46,25 @@ WIDE static void add_small(const float *restrict row, float *restrict column, co
     }
 }
 
+/* To the nearest integer, ties to even; with rounding < 1/2 more goes to zero: the part of a step that is enough to go up
+   to the next magnitude is 1 - rounding. */
+static inline float integer(float y, float rounding) {
+    return rounding < 0.5f ? copysignf(floorf(fabsf(y) + rounding), y) : nearbyintf(y);
+}
+
 WIDE static void compand(const float *restrict sums, int8_t *restrict out, int32_t count, float bias, float sigma,
-                         float scale, int laplace) {
+                         float scale, float rounding, int laplace) {
     if (laplace) {
         for (int32_t j = 0; j < count; j++) {
             float u = sums[j] + bias, y = 1 - expf(-fabsf(u) / sigma);
-            y = nearbyintf(copysignf(y, u) * scale);
+            y = integer(copysignf(y, u) * scale, rounding);
             out[j] = (int8_t)(y > LIMIT ? LIMIT : y < -LIMIT ? -LIMIT : y);
         }
         return;
     }
     for (int32_t j = 0; j < count; j++) {
         float u = sums[j] + bias;
-        float y = nearbyintf(scale * u / (sigma + fabsf(u)));
+        float y = integer(scale * u / (sigma + fabsf(u)), rounding);
         out[j] = (int8_t)(y > LIMIT ? LIMIT : y < -LIMIT ? -LIMIT : y);
     }
 }
@@ -67,7 +73,7 @@ WIDE static void compand(const float *restrict sums, int8_t *restrict out, int32
    out: channels planes (height/ps, width/ps), `plane` bytes apart. `scale` holds 127·γ per channel. */
 EXPORT int32_t frappe_analyse(const uint8_t *picture, int64_t height, int64_t width, int64_t ps, const float *levels,
                               const float *weights, const float *bias, const float *sigma, const float *scale,
-                              int32_t channels, int32_t laplace, int8_t *out, int64_t plane) {
+                              float rounding, int32_t channels, int32_t laplace, int8_t *out, int64_t plane) {
     const int32_t count = (int32_t)(width / ps), length = (int32_t)(COLOURS * ps);
     const int64_t samples = width * COLOURS;
     float *row = malloc((size_t)samples * sizeof *row);
@@ -89,7 +95,8 @@ EXPORT int32_t frappe_analyse(const uint8_t *picture, int64_t height, int64_t wi
                 add_large(row, w, sums, count, channels, length);
         }
         for (int32_t c = 0; c < channels; c++)
-            compand(sums + (int64_t)c * count, out + c * plane + y * count, count, bias[c], sigma[c], scale[c], laplace);
+            compand(sums + (int64_t)c * count, out + c * plane + y * count, count, bias[c], sigma[c], scale[c],
+                    rounding, laplace);
     }
     free(row), free(column), free(sums);
     return OK;

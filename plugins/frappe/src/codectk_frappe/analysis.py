@@ -70,6 +70,7 @@ class _Filters:
         weight = get("0.weight", count, options.input_channels, ps, ps)
         self.weight = weight.transpose(2, 0, 3, 1).reshape(ps, count, -1)  # row; channel; column and colour
         self.bias = get("0.bias", count)
+        self.rounding = 0.5 - options.deadzone
         self.laplace = options.encoder_arch == "LF8"
         if self.laplace:
             self.sigma = np.maximum(get("1.compand.sigma", count), np.float32(1e-6))
@@ -89,7 +90,7 @@ class _Filters:
             x.ctypes.data,
             *(height, width, ps),
             *(array.ctypes.data for array in parameters),
-            *(count, self.laplace),
+            *(self.rounding, count, self.laplace),
             out.ctypes.data,
             out[0].size,
         )

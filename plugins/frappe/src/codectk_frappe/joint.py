@@ -131,9 +131,12 @@ class JointTrainer(PictureTrainer):
     def _measure(self, x: Tensor) -> float:
         """Bits per pixel that the entropy coder, with tables that know nothing, needs for crops at step 1."""
         coder = Coder(self.model_options, *cold_tables(self.model_options))
-        latents = [_integers(v) for v in self.encoders.latents(x, len(self.options.ps))]
+        latents = [_integers(self._rounded(v)) for v in self.encoders.latents(x, len(self.options.ps))]
         bits = sum(8 * coder.size([group[i] for group in latents]) for i in range(len(x)))
         return float(self.run.all_reduce(torch.tensor(bits / x[:, 0].numel(), device=x.device)))
+
+    def _rounded(self, v: Tensor) -> Tensor:
+        return rounded(v, self.model_options.deadzone)
 
     @torch.no_grad()
     def export(self) -> Checkpoint:
@@ -145,7 +148,7 @@ class JointTrainer(PictureTrainer):
             latents = self.encoders.latents(x, len(self.options.ps))
             for i in range(len(x)):
                 step = (1.0, 1.0, 2.0, 4.0)[len(pictures) % 4]
-                pictures.append([_integers(v[i] / step) for v in latents])
+                pictures.append([_integers(self._rounded(v[i] / step)) for v in latents])
         tensors = state_arrays(self.encoders, "encoders.") | state_arrays(self.decoder, "decoder.")
         return self._checkpoint(tensors | fit(self.model_options, pictures), self.record.state_dict())
 
@@ -189,17 +192,23 @@ class _Model(torch.nn.Module):
         width = steps.view(-1, 1, 1, 1)
         with torch.autocast(x.device.type, enabled=False), torch.set_grad_enabled(not self.frozen):
             clean = [v / width for v in self.encoders.latents(x, len(self.encoders.options.ps))]
+            deadzone = self.encoders.options.deadzone
             bits = steps.new_ones(len(x))
             if not self.frozen:
                 bits = estimated_bits(clean, [v + torch.rand_like(v) - 0.5 for v in clean])
             # Rounded as in a file, with the gradient of a straight line: noise would fill the many values that are zero
             # in a file, and with wide steps drown the picture.
-            latents = [(v + (v.round() - v).detach()) * width for v in clean]
+            latents = [(v + (rounded(v, deadzone) - v).detach()) * width for v in clean]
             filters = expand(latents, quantiser_scalars(self.encoders))
         return self.decoder(latents, filters, n, steps), bits
 
 
+def rounded(v: Tensor, deadzone: float) -> Tensor:
+    """To integers; a magnitude goes up from a half and `deadzone` of a step, as in `native/analysis.c`."""
+    return v.sign() * (v.abs() + (0.5 - deadzone)).floor() if deadzone else v.round()
+
+
 def _integers(v: Tensor) -> Int8:
-    """What a file holds of latents."""
-    integers: Int8 = v.round().clamp(-LIMIT, LIMIT).to(torch.int8).cpu().numpy()
+    """What a file holds of rounded latents."""
+    integers: Int8 = v.clamp(-LIMIT, LIMIT).to(torch.int8).cpu().numpy()
     return integers

@@ -50,6 +50,6 @@ def library() -> ctypes.CDLL:
     lib.frappe_encode.restype = i64
     lib.frappe_decode.argtypes = [pointer, i64, pointer, pointer, pointer, i32, i32, model, pointer, sources, i32]
     lib.frappe_decode.restype = i32
-    lib.frappe_analyse.argtypes = [pointer, i64, i64, i64, *[pointer] * 5, i32, i32, pointer, i64]
+    lib.frappe_analyse.argtypes = [pointer, i64, i64, i64, *[pointer] * 5, ctypes.c_float, i32, i32, pointer, i64]
     lib.frappe_analyse.restype = i32
     return lib

@@ -89,6 +89,9 @@ class ModelOptions(Options):
     mode: Literal["progressive", "joint"] = option(
         "progressive", help="A decoder per number of channels, trained one after the other, or one for all."
     )
+    deadzone: float = option(
+        0.0, ge=0, lt=0.5, unit="steps", help="Mode joint: by how much latents round towards zero, where bits are saved."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -99,6 +102,8 @@ class ModelOptions(Options):
             raise ValueError(f"decoder_kernel_size must be odd, not {self.decoder_kernel_size}")
         if self.mode == "joint" and self.encoder_arch != "SC8":
             raise ValueError("mode joint undoes the companding of SC8; it has no LF8")
+        if self.mode == "progressive" and self.deadzone:
+            raise ValueError("only mode joint has a deadzone")
         if self.multiple_of > MAX_MULTIPLE:
             raise ValueError(f"the smallest common multiple of all patch sizes passes {MAX_MULTIPLE} px")
         return self

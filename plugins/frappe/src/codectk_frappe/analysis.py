@@ -4,16 +4,20 @@ Shapes: picture (H, W, 3) uint8; latents of a scale group (n_s, H/p, W/p) int8.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codectk.arrays import Array
-from codectk_frappe.native import library
+from codectk_frappe.native import Group, library
 from codectk_frappe.options import LIMIT, ModelOptions
 
 Int8 = NDArray[np.int8]
 Float32 = NDArray[np.float32]
+
+LANES = 8
+"""Filters that are applied at once; as in analysis.c."""
 
 
 class Analysis:
@@ -31,11 +35,7 @@ class Analysis:
         self.options = options
         self.groups = options.groups(len(options.ps))
         self.filters = [_Filters(tensors, s, g.ps, g.count, options) for s, g in enumerate(self.groups)]
-        levels = np.arange(256) / 127.5 - 1
-        if options.linear_input:
-            t = levels / 2 + 0.5
-            levels = 2 * np.where(t <= 0.04045, t / 12.92, ((t + 0.055) / 1.055) ** 2.4) - 1
-        self.levels = levels.astype(np.float32)
+        self.table = _linear_light() if options.linear_input else None
 
     def latents(self, x: Array, n: int, step: float = 1.0) -> list[Int8]:
         """Integer latents of the first `n` channels.
@@ -49,11 +49,43 @@ class Analysis:
             One int8 array (n_s, H/p, W/p) per scale group.
         """
         x = np.ascontiguousarray(x)
+        height, width, _ = x.shape
         groups = self.options.groups(n)
-        return [
-            filters.apply(x, self.levels, group.count, step)
-            for filters, group in zip(self.filters, groups, strict=False)
-        ]
+        out = [np.empty((g.count, height // g.ps, width // g.ps), np.int8) for g in groups]
+        parts = [filters.narrow(g.count, step) for filters, g in zip(self.filters, groups, strict=False)]
+        array = (Group * len(groups))(*(part.group(latent) for part, latent in zip(parts, out, strict=True)))
+        error = library().frappe_analyse(
+            x.ctypes.data,
+            *(height, width, self.options.multiple_of),
+            None if self.table is None else self.table.ctypes.data,
+            *(array, len(groups), 0.5 - self.options.deadzone, self.options.encoder_arch == "LF8"),
+        )
+        if error:
+            raise MemoryError("no memory for the filters")
+        return out
+
+
+def _linear_light() -> Float32:
+    """What each byte of a picture is to the filters, where they see linear light."""
+    t = np.arange(256) / 255
+    levels: Float32 = (2 * np.where(t <= 0.04045, t / 12.92, ((t + 0.055) / 1.055) ** 2.4) - 1).astype(np.float32)
+    return levels
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The first channels of a scale group at one step, as the C code takes them."""
+
+    ps: int
+    weights: Float32
+    bias: Float32
+    sigma: Float32
+    scale: Float32
+
+    def group(self, out: Int8) -> Group:
+        """The C structure that writes into `out`, (channels, H/p, W/p)."""
+        arrays = (self.weights, self.bias, self.sigma, self.scale, out)
+        return Group(self.ps, len(out), *(array.ctypes.data for array in arrays), out[0].size)
 
 
 class _Filters:
@@ -68,32 +100,20 @@ class _Filters:
 
         self.ps = ps
         weight = get("0.weight", count, options.input_channels, ps, ps)
-        self.weight = weight.transpose(2, 0, 3, 1).reshape(ps, count, -1)  # row; channel; column and colour
+        vectors = -(-count // LANES)
+        lanes = np.zeros((vectors * LANES, ps, ps * options.input_channels), np.float32)
+        lanes[:count] = weight.transpose(0, 2, 3, 1).reshape(count, ps, -1)
+        # Vector of filters; row; column and colour; filter within the vector.
+        self.weights = np.ascontiguousarray(lanes.reshape(vectors, LANES, ps, -1).transpose(0, 2, 3, 1))
         self.bias = get("0.bias", count)
-        self.rounding = 0.5 - options.deadzone
-        self.laplace = options.encoder_arch == "LF8"
-        if self.laplace:
+        if options.encoder_arch == "LF8":
             self.sigma = np.maximum(get("1.compand.sigma", count), np.float32(1e-6))
             self.gamma = np.ones(count, np.float32)
         else:
             self.sigma = np.abs(get("1.0._σ", count)) + np.float32(1e-6)
             self.gamma = get("1.2.γ", count)
 
-    def apply(self, x: Array, levels: Float32, count: int, step: float) -> Int8:
-        """(H, W, 3) uint8 → (count, H/p, W/p), rounded to int8."""
-        ps, (height, width, _) = self.ps, x.shape
-        out = np.empty((count, height // ps, width // ps), np.int8)
-        weight = np.ascontiguousarray(self.weight[:, :count])
-        scale = (LIMIT * self.gamma / np.float32(step)).astype(np.float32)
-        parameters = (levels, weight, self.bias, self.sigma, scale)
-        error = library().frappe_analyse(
-            x.ctypes.data,
-            *(height, width, ps),
-            *(array.ctypes.data for array in parameters),
-            *(self.rounding, count, self.laplace),
-            out.ctypes.data,
-            out[0].size,
-        )
-        if error:
-            raise MemoryError("no memory for the filters")
-        return out
+    def narrow(self, count: int, step: float) -> _Part:
+        """The first `count` channels, with steps of this width."""
+        scale = (LIMIT * self.gamma[:count] / np.float32(step)).astype(np.float32)
+        return _Part(self.ps, self.weights[: -(-count // LANES)], self.bias[:count], self.sigma[:count], scale)

@@ -50,7 +50,12 @@ def draw(
     top = int(rng.integers(resized.shape[0] - height + 1))
     left = int(rng.integers(resized.shape[1] - width + 1))
     crop: Float32 = resized[top : top + height, left : left + width].astype(np.float32) / np.float32(255)
-    return np.ascontiguousarray(_jitter(crop, options.jitter, rng).transpose(2, 0, 1)) * 2 - 1
+    crop = _jitter(crop, options.jitter, rng)
+    if options.flips:
+        crop = crop[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))]
+        if height == width and rng.random() < 0.5:
+            crop = crop.transpose(1, 0, 2)
+    return np.ascontiguousarray(crop.transpose(2, 0, 1)) * 2 - 1
 
 
 def _jitter(crop: Float32, amount: float, rng: np.random.Generator) -> Float32:

@@ -20,9 +20,9 @@ from codectk.train import Run
 from codectk_frappe.analysis import Int8
 from codectk_frappe.coder import Coder, cold_tables, fit
 from codectk_frappe.model import Encoders, state_arrays
-from codectk_frappe.optimizer import Adan, learning_rate
-from codectk_frappe.options import LIMIT, TrainOptions
-from codectk_frappe.rate import SLOPE, estimated_bits
+from codectk_frappe.optimizer import Adan, warm_then_cool
+from codectk_frappe.options import LIMIT, MAX_DEADZONE, SPARSE, ModelOptions, TrainOptions
+from codectk_frappe.rate import SLOPE, estimated_bits, mean_around
 from codectk_frappe.shared import SharedDecoder, expand, quantiser_scalars
 from codectk_frappe.start import MAX_GAMMA, haar_klt
 from codectk_frappe.training import PictureTrainer
@@ -90,7 +90,7 @@ class JointTrainer(PictureTrainer):
             loss = error.log10().mean()
             if not frozen:
                 loss = loss + self.record.multiplier * SLOPE * bpp.log().mean()
-            self._update(optimizer, loss, learning_rate(step, total, options.min_lr, options.joint_lr, 2))
+            self._update(optimizer, loss, warm_then_cool(step, total, options.joint_lr))
             if not frozen and step % MEASURE_EVERY == 0:
                 self._steer(x)
             if run.wants_log:
@@ -136,7 +136,7 @@ class JointTrainer(PictureTrainer):
         return float(self.run.all_reduce(torch.tensor(bits / x[:, 0].numel(), device=x.device)))
 
     def _rounded(self, v: Tensor) -> Tensor:
-        return rounded(v, self.model_options.deadzone)
+        return rounded(v, self.model_options)
 
     @torch.no_grad()
     def export(self) -> Checkpoint:
@@ -192,20 +192,27 @@ class _Model(torch.nn.Module):
         width = steps.view(-1, 1, 1, 1)
         with torch.autocast(x.device.type, enabled=False), torch.set_grad_enabled(not self.frozen):
             clean = [v / width for v in self.encoders.latents(x, len(self.encoders.options.ps))]
-            deadzone = self.encoders.options.deadzone
             bits = steps.new_ones(len(x))
             if not self.frozen:
                 bits = estimated_bits(clean, [v + torch.rand_like(v) - 0.5 for v in clean])
             # Rounded as in a file, with the gradient of a straight line: noise would fill the many values that are zero
             # in a file, and with wide steps drown the picture.
-            latents = [(v + (rounded(v, deadzone) - v).detach()) * width for v in clean]
+            latents = [(v + (rounded(v, self.encoders.options) - v).detach()) * width for v in clean]
             filters = expand(latents, quantiser_scalars(self.encoders))
         return self.decoder(latents, filters, n, steps), bits
 
 
-def rounded(v: Tensor, deadzone: float) -> Tensor:
-    """To integers; a magnitude goes up from a half and `deadzone` of a step, as in `native/analysis.c`."""
-    return v.sign() * (v.abs() + (0.5 - deadzone)).floor() if deadzone else v.round()
+def rounded(v: Tensor, options: ModelOptions) -> Tensor:
+    """To integers, as `native/analysis.c` does.
+
+    A magnitude goes up to the next from a half and the deadzone of a step. The deadzone is wider where the values around
+    are small, because there each value that is not zero costs most bits.
+    """
+    if not options.deadzone and not options.sparse_deadzone:
+        return v.round()
+    size = v.abs()
+    deadzone = options.deadzone + options.sparse_deadzone / (mean_around(size) + SPARSE)
+    return v.sign() * (size + 0.5 - deadzone.clamp(max=MAX_DEADZONE)).floor()
 
 
 def _integers(v: Tensor) -> Int8:

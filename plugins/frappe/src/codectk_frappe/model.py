@@ -138,6 +138,23 @@ class ConvBlock(nn.Module):
         return x + self.scale(self.main(x))  # type: ignore[no-any-return]
 
 
+class ResidualBlock(nn.Module):
+    """x + (convolution → ReLU → convolution), both dense: more work per byte read than a ConvNeXt block."""
+
+    def __init__(self, options: ModelOptions, dim: int) -> None:
+        super().__init__()
+        kernel = options.decoder_kernel_size
+        self.main = nn.Sequential(
+            nn.Conv2d(dim, dim, kernel, padding=kernel // 2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(dim, dim, kernel, padding=kernel // 2),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, D, h, w) → same shape."""
+        return x + self.main(x)  # type: ignore[no-any-return]
+
+
 class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels at each position of (B, C, h, w)."""
 
@@ -192,16 +209,21 @@ class TransformerBlock(nn.Module):
         return x[:, :-2]
 
 
+def blocks_of(options: ModelOptions) -> list[nn.Module]:
+    """The blocks that the letters of `decoder_arch` name."""
+    blocks = {"C": ConvBlock, "T": TransformerBlock, "R": ResidualBlock}
+    return [blocks[letter](options, options.decoder_dim) for letter in options.decoder_arch.upper()]
+
+
 class Decoder(nn.Sequential):
     """Synthesis from the grid: (B, inputs, H/q, W/q) → x_hat (B, 3, H, W) in [-1, 1]."""
 
     def __init__(self, options: ModelOptions, inputs: int) -> None:
         dim, kernel, pitch = options.decoder_dim, options.decoder_kernel_size, options.pitch
         out = options.input_channels
-        blocks = {"C": ConvBlock, "T": TransformerBlock}
         super().__init__(
             nn.Conv2d(inputs, dim, kernel, padding=kernel // 2, padding_mode="reflect"),
-            *(blocks[letter](options, dim) for letter in options.decoder_arch.upper()),
+            *blocks_of(options),
             nn.Conv2d(dim, out * pitch**2, 1),
             nn.ConvTranspose2d(out * pitch**2, out, pitch, stride=pitch),
             nn.Hardtanh(),

@@ -28,6 +28,21 @@ class Source(ctypes.Structure):
     )
 
 
+class Group(ctypes.Structure):
+    """`Group` of analysis.c."""
+
+    _fields_ = (
+        ("ps", ctypes.c_int32),
+        ("channels", ctypes.c_int32),
+        ("weights", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+        ("sigma", ctypes.c_void_p),
+        ("scale", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("plane", ctypes.c_int64),
+    )
+
+
 @cache
 def library() -> ctypes.CDLL:
     """The shared library, with its functions' types.
@@ -50,6 +65,6 @@ def library() -> ctypes.CDLL:
     lib.frappe_encode.restype = i64
     lib.frappe_decode.argtypes = [pointer, i64, pointer, pointer, pointer, i32, i32, model, pointer, sources, i32]
     lib.frappe_decode.restype = i32
-    lib.frappe_analyse.argtypes = [pointer, i64, i64, i64, *[pointer] * 5, ctypes.c_float, i32, i32, pointer, i64]
+    lib.frappe_analyse.argtypes = [pointer, i64, i64, i32, pointer, ctypes.POINTER(Group), i32, ctypes.c_float, i32]
     lib.frappe_analyse.restype = i32
     return lib

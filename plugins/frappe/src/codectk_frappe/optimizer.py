@@ -73,3 +73,9 @@ def _update(params: list[Tensor], states: list[dict[str, Tensor]], group: dict[s
 def learning_rate(step: int, total: int, min_lr: float, max_lr: float, power: int) -> float:
     """A bump: `min_lr` at both ends of the phase, `max_lr` in its middle; a larger power makes the top flatter."""
     return min_lr + (max_lr - min_lr) * (1 - math.cos(math.pi * step / total) ** (2 * power))
+
+
+def warm_then_cool(step: int, total: int, max_lr: float) -> float:
+    """Learning rate that rises for the first 3 % of a phase and then falls to zero as half a cosine."""
+    warm = max(1, round(0.03 * total))
+    return max_lr * min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * max(0, step - warm) / max(1, total - warm)))

@@ -12,6 +12,9 @@ from codectk.options import FloatList, IntList, Options, option
 LIMIT = 127
 """Latents are integers in [-127, 127]."""
 
+MAX_DEADZONE, SPARSE = 0.45, 0.02
+"""Bounds of the deadzone: its largest width, and what is added to the mean size of the values around, in steps."""
+
 MAX_MULTIPLE = 4096
 """Largest number of pixels that sides of pictures must be divisible by: more would pad every picture beyond reason."""
 
@@ -80,7 +83,11 @@ class ModelOptions(Options):
     )
     decoder_dim: int = option(768, ge=1, le=8192, help="Width of the decoder.")
     decoder_kernel_size: int = option(3, ge=1, le=31, help="Kernel of the first and the depthwise convolutions; odd.")
-    decoder_arch: str = option("CCCCCC", pattern="^[CTct]{1,64}$", help="Decoder blocks: C ConvNeXt, T transformer.")
+    decoder_arch: str = option(
+        "CCCCCC",
+        pattern="^[CTRctr]{1,64}$",
+        help="Decoder blocks: C ConvNeXt, T transformer, R two dense convolutions.",
+    )
     decoder_mlp_ratio: float = option(4.0, ge=1, le=16, help="Hidden over outer width of a block, cut to an integer.")
     decoder_layerscale: bool = option(False, help="Scale each C block's output by a learned vector.")
     decoder_layerscale_init: float = option(1e-6, gt=0, help="Initial value of that vector.")
@@ -90,7 +97,18 @@ class ModelOptions(Options):
         "progressive", help="A decoder per number of channels, trained one after the other, or one for all."
     )
     deadzone: float = option(
-        0.0, ge=0, lt=0.5, unit="steps", help="Mode joint: by how much latents round towards zero, where bits are saved."
+        0.0,
+        ge=0,
+        lt=0.5,
+        unit="steps",
+        help="Mode joint: by how much latents round towards zero, where bits are saved.",
+    )
+    sparse_deadzone: float = option(
+        0.0,
+        ge=0,
+        lt=1,
+        unit="steps",
+        help="Mode joint: more of it where latents around are small, over their mean size.",
     )
 
     @model_validator(mode="after")
@@ -102,7 +120,7 @@ class ModelOptions(Options):
             raise ValueError(f"decoder_kernel_size must be odd, not {self.decoder_kernel_size}")
         if self.mode == "joint" and self.encoder_arch != "SC8":
             raise ValueError("mode joint undoes the companding of SC8; it has no LF8")
-        if self.mode == "progressive" and self.deadzone:
+        if self.mode == "progressive" and (self.deadzone or self.sparse_deadzone):
             raise ValueError("only mode joint has a deadzone")
         if self.multiple_of > MAX_MULTIPLE:
             raise ValueError(f"the smallest common multiple of all patch sizes passes {MAX_MULTIPLE} px")
@@ -143,7 +161,7 @@ class ModelOptions(Options):
         pixels = self.input_channels * self.pitch**2
         shapes = _convolution("0", self.decoder_dim, inputs, self.decoder_kernel_size)
         for number, letter in enumerate(self.decoder_arch.upper(), start=1):
-            block = self._conv_block() if letter == "C" else self._transformer_block()
+            block = self._block(letter)
             shapes |= {f"{number}.{name}": shape for name, shape in block.items()}
         last = len(self.decoder_arch) + 1
         shapes |= _convolution(f"{last}", pixels, self.decoder_dim, 1)
@@ -166,9 +184,16 @@ class ModelOptions(Options):
         inputs = pixels + sum(self.grid_channels(ps) for ps in self.ps)
         shapes |= _convolution("head", dim, inputs, self.decoder_kernel_size)
         for number, letter in enumerate(self.decoder_arch.upper()):
-            block = self._conv_block() if letter == "C" else self._transformer_block()
+            block = self._block(letter)
             shapes |= {f"blocks.{number}.{name}": shape for name, shape in block.items()}
         return shapes | _convolution("tail", pixels, dim, 1)
+
+    def _block(self, letter: str) -> dict[str, tuple[int, ...]]:
+        return {"C": self._conv_block, "T": self._transformer_block, "R": self._residual_block}[letter]()
+
+    def _residual_block(self) -> dict[str, tuple[int, ...]]:
+        dim, kernel = self.decoder_dim, self.decoder_kernel_size
+        return _convolution("main.0", dim, dim, kernel) | _convolution("main.2", dim, dim, kernel)
 
     def _conv_block(self) -> dict[str, tuple[int, ...]]:
         dim = self.decoder_dim
@@ -236,6 +261,7 @@ class TrainOptions(ModelOptions):
     min_lr: float = option(1e-8, ge=0, help="Learning rate at both ends of a phase.")
     grad_clip: float = option(1.5, gt=0, help="Largest L2 norm of all gradients together.")
     jitter: float = option(0.4, ge=0, lt=1, help="Largest change of brightness and saturation of crops.")
+    flips: bool = option(False, help="Mirror crops at random, in both directions, and turn them by 90 degrees.")
     joint_steps: int = option(20000, ge=1, unit="steps", help="Mode joint: filters and decoder together.")
     decoder_steps: int = option(10000, ge=0, unit="steps", help="Mode joint: then the decoder alone, on integers.")
     joint_lr: float = option(1e-3, ge=0, help="Mode joint: peak learning rate.")

@@ -26,11 +26,15 @@ def estimated_bits(clean: list[Tensor], noisy: list[Tensor]) -> Tensor:
     total = torch.zeros(clean[0].shape[0], device=clean[0].device)
     for v, y in zip(clean, noisy, strict=True):
         size = v.abs()
-        padded = F.pad(size, (1, 1, 1, 1), mode="replicate")
-        around = (9 * F.avg_pool2d(padded, 3, stride=1) - size) / 8
-        mean = 0.9 * around + 0.1 * size.mean((2, 3), keepdim=True) + FLOOR
+        mean = 0.9 * mean_around(size) + 0.1 * size.mean((2, 3), keepdim=True) + FLOOR
         total = total - torch.log2(bin_probability(y, mean) + 1e-9).sum((1, 2, 3))
     return total
+
+
+def mean_around(size: Tensor) -> Tensor:
+    """Mean of each value's eight neighbours, (B, n, h, w) → same shape; the border repeats."""
+    padded = F.pad(size, (1, 1, 1, 1), mode="replicate")
+    return (9 * F.avg_pool2d(padded, 3, stride=1) - size) / 8
 
 
 def bin_probability(y: Tensor, scale: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from codectk.arrays import Array, tiles
 from codectk_frappe.analysis import Int8
-from codectk_frappe.model import ConvBlock, Encoders, TransformerBlock, to_grid, to_pixels
+from codectk_frappe.model import Encoders, blocks_of, to_grid, to_pixels
 from codectk_frappe.options import LIMIT, ModelOptions
 from codectk_frappe.tiling import tiling
 
@@ -49,8 +49,7 @@ class SharedDecoder(nn.Module):
         self.step_bias = nn.Parameter(torch.zeros(dim))
         inputs = pixels + sum(options.grid_channels(ps) for ps in options.ps)
         self.head = nn.Conv2d(inputs, dim, kernel, padding=kernel // 2, padding_mode="reflect")
-        blocks = {"C": ConvBlock, "T": TransformerBlock}
-        self.blocks = nn.Sequential(*(blocks[letter](options, dim) for letter in options.decoder_arch.upper()))
+        self.blocks = nn.Sequential(*blocks_of(options))
         self.tail = nn.Conv2d(dim, pixels, 1)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
@@ -65,10 +64,8 @@ class SharedDecoder(nn.Module):
             step: quantiser step of each picture, (B,).
         """
         masks = [self._mask(g.start, g.end, n) for g in self.groups]
-        ps, (batch, _, height, width) = self.groups[0].ps, latents[0].shape
-        x_linear = self.mean.view(1, -1, 1, 1).expand(batch, -1, height * ps, width * ps)
-        for synthesis, probe, u, mask in zip(self.linear, self.probe, filters, masks, strict=True):
-            x_linear = x_linear + synthesis((u - probe(x_linear)) * mask)
+        with torch.autocast(n.device.type, enabled=False):  # low precision would show in the picture
+            x_linear = self._linear(filters, masks)
         squashed = [v * mask / (SQUASH + v.abs()) for v, mask in zip(latents, masks, strict=True)]
         grid = to_grid(squashed, self.groups, self.options.pitch)
         h = torch.cat([F.pixel_unshuffle(x_linear, self.options.pitch), grid], dim=1)
@@ -78,6 +75,14 @@ class SharedDecoder(nn.Module):
         bias = self.prefix_bias[n - 1] + octaves * self.step_bias
         h = h * scale[..., None, None] + bias[..., None, None]
         return x_linear + F.pixel_shuffle(self.tail(self.blocks(h)), self.options.pitch)
+
+    def _linear(self, filters: list[Tensor], masks: list[Tensor]) -> Tensor:
+        """The linear part of the picture, (B, 3, H, W)."""
+        ps, (batch, _, height, width) = self.groups[0].ps, filters[0].shape
+        x_linear = self.mean.view(1, -1, 1, 1).expand(batch, -1, height * ps, width * ps)
+        for synthesis, probe, u, mask in zip(self.linear, self.probe, filters, masks, strict=True):
+            x_linear = x_linear + synthesis((u - probe(x_linear)) * mask)
+        return x_linear
 
     @staticmethod
     def _mask(start: int, end: int, n: Tensor) -> Tensor:

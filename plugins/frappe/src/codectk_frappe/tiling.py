@@ -15,6 +15,7 @@ def tiling(options: ModelOptions, side: int) -> tuple[int, int]:
     """
     if "T" in options.decoder_arch.upper():
         return side, 0  # attention sees the whole picture
-    margin = (1 + len(options.decoder_arch)) * (options.decoder_kernel_size // 2)
+    convolutions = 1 + sum(2 if letter == "R" else 1 for letter in options.decoder_arch.upper())
+    margin = convolutions * (options.decoder_kernel_size // 2)
     widest = options.decoder_dim * int(options.decoder_mlp_ratio)
     return max(16, int((TILE_VALUES / widest) ** 0.5)), margin

@@ -259,6 +259,23 @@ def test_the_first_segments_alone_are_for_progressive_codecs(tiny, make_array):
             tiny.decompress(file, segments=count)
 
 
+def test_a_cut_file_is_not_decoded_unless_some_of_its_segments_are_asked_for(tiny, make_array, monkeypatch):
+    x, info = make_array()
+    whole = tiny.compress(x, info).data
+    file = unpack(whole)
+    two = pack(file.header, (*file.segments, b"more"))
+    cut = unpack(two[:-4], allow_cut=True)
+    assert cut.segments == file.segments
+    with pytest.raises(ContainerError, match=r"x\.ctk is damaged: 4 bytes are missing; 1 of 2 segments are whole"):
+        tiny.decompress(cut, source="x.ctk")
+    with pytest.raises(OptionsError, match="needs all segments"):
+        tiny.decompress(cut, segments=1)
+    progressive = replace(tiny, registered=replace(tiny.registered, spec=replace(tiny.spec, progressive=True)))
+    assert np.array_equal(progressive.decompress(cut, segments=1), x)
+    with pytest.raises(OptionsError, match="has 1 whole segments, not 2"):
+        progressive.decompress(cut, segments=2)
+
+
 def test_a_segment_that_is_not_bytes_is_the_codec_s_fault(tiny, make_array, monkeypatch):
     x, info = make_array()
     encode = tiny.codec.encode

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from codectk import ArrayInfo
 from codectk.arrays import KINDS
-from codectk.container import MAX_ARRAY_BYTES, Container, Header, canonical_json, pack, unpack
+from codectk.container import MAX_ARRAY_BYTES, Container, Header, canonical_json, first_segments, pack, unpack
 from codectk.errors import CodectkError, ContainerError
 
 PROPERTY = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
@@ -133,6 +133,79 @@ def test_a_cut_file_is_refused_at_every_length(small_file):
     for length in range(len(small_file)):
         with pytest.raises(ContainerError):
             unpack(small_file[:length])
+
+
+def test_a_cut_file_is_taken_with_its_whole_segments_where_that_is_asked_for(small_file):
+    whole = unpack(small_file)
+    taken = {}
+    for length in range(whole.header_bytes, len(small_file)):
+        file = unpack(small_file[:length], allow_cut=True)
+        assert file.header == whole.header
+        assert file.missing_bytes == len(small_file) - length
+        assert file.segments == whole.segments[: len(file.segments)]
+        there = length - whole.header_bytes
+        assert file.ends_inside_a_segment == (there not in (0, 13))
+        taken[there] = len(file.segments)
+    # The second segment is empty: it is there as soon as the first is.
+    assert taken == {n: 0 if n < 13 else 2 for n in range(18)}
+    assert unpack(small_file, allow_cut=True) == whole
+    assert not whole.ends_inside_a_segment
+
+
+def test_all_other_checks_hold_for_cut_files(small_file):
+    header_bytes = unpack(small_file).header_bytes
+    for length in range(header_bytes):
+        with pytest.raises(ContainerError):
+            unpack(small_file[:length], allow_cut=True)
+    for position in range(header_bytes + 13):
+        damaged = bytearray(small_file[: header_bytes + 14])
+        damaged[position] ^= 1
+        with pytest.raises(ContainerError):
+            unpack(bytes(damaged), allow_cut=True)
+    with pytest.raises(ContainerError, match="1 bytes follow its end"):
+        unpack(small_file + b"\0", allow_cut=True)
+    with pytest.raises(ContainerError, match="the limit is 9"):
+        unpack(small_file[:-1], max_array_bytes=9, allow_cut=True)
+
+
+def test_a_cut_file_that_announces_much_takes_little_memory():
+    data = sealed(body(segments=varint(3) + (varint(1 << 40) + bytes(4)) * 3), tail=b"some")
+    tracemalloc.start()
+    try:
+        file = unpack(data, allow_cut=True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (file.segments, file.missing_bytes) == ((), 3 * (1 << 40) - 4)
+    assert peak < MEMORY_LIMIT
+
+
+def test_a_cut_file_says_how_many_segments_are_whole(small_file):
+    with pytest.raises(
+        ContainerError, match=r"photo\.ctk is damaged: 2 bytes are missing; 2 of 3 segments are whole\."
+    ):
+        unpack(small_file[:-2], "photo.ctk")
+
+
+def test_the_first_segments_of_a_file_are_a_file_without_the_check_of_all_symbols(small_file):
+    whole = unpack(small_file)
+    for count in (1, 2, 3):
+        short = unpack(first_segments(whole, count))
+        assert short.segments == whole.segments[:count]
+        lengths = whole.header.segment_lengths[:count]
+        assert short.header == replace(whole.header, symbol_check=None, segment_lengths=lengths)
+    for count in (0, 4):
+        with pytest.raises(ValueError, match="there are 3 segments"):
+            first_segments(whole, count)
+
+
+def test_parameters_that_cannot_be_written_again_are_a_container_error(small_file):
+    # Readers take NaN and half a character, which no file made here holds.
+    for value in (float("nan"), "\ud800"):
+        file = unpack(small_file)
+        odd = replace(file, header=replace(file.header, params={"q": value}))
+        with pytest.raises(ContainerError, match=r"photo\.ctk holds what cannot be written again"):
+            first_segments(odd, 1, "photo.ctk")
 
 
 @pytest.mark.parametrize("tail", [b"\0", b"x" * 1000])

@@ -136,7 +136,8 @@ class LoadedCodec:
 
         Raises:
             OptionsError: the codec is not progressive, or the file has not so many segments.
-            ContainerError: another codec's file, a version this release does not read, or content that makes no sense.
+            ContainerError: another codec's file, a version this release does not read, content that makes no sense, or
+                a file that was cut, unless `segments` asks for some that are there.
             WeightsMismatch: the file was made with other weights.
             DesyncError: the decoded symbols are not those that were encoded.
         """
@@ -145,7 +146,9 @@ class LoadedCodec:
         carrier = arrays.carrier_info(header.info, self.spec.kinds)
         padded = arrays.padded_info(carrier, self.codec.multiple_of, self.codec.min_size)
         encoded = Encoded(header.params, file.segments, header.symbol_check)
-        if segments is not None and segments != len(file.segments):
+        if segments is None and file.missing_bytes:
+            raise file.cut_error(source)
+        if segments is not None and (segments != len(file.segments) or file.missing_bytes):
             encoded = Encoded(header.params, self._first(file, segments, source))
         model = self.registered.load(self.spec.decode_options)
         try:
@@ -170,7 +173,8 @@ class LoadedCodec:
                 f"{source}: codec {self.spec.name} needs all segments of a file.", "Leave the number of segments out."
             )
         if not 1 <= count <= len(file.segments):
-            raise OptionsError(f"{source} has {len(file.segments)} segments, not {count}.", "Choose a smaller number.")
+            whole = "whole segments" if file.missing_bytes else "segments"
+            raise OptionsError(f"{source} has {len(file.segments)} {whole}, not {count}.", "Choose a smaller number.")
         return file.segments[:count]
 
     def _check_identity(self, header: Header, source: str) -> None:

@@ -25,7 +25,7 @@ Everything is checked before anything of the announced size is allocated.
 import json
 import re
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from zlib import crc32
 
@@ -76,11 +76,30 @@ class Header:
 
 @dataclass(frozen=True)
 class Container:
-    """A whole `.ctk` file in memory."""
+    """A `.ctk` file in memory.
+
+    Attributes:
+        header: what the file says about itself.
+        header_bytes: size of the part before the segments.
+        segments: the segments, all of them checked; of a file that was cut only those that are whole.
+        missing_bytes: how many bytes a file that was cut lacks; 0 for a whole one.
+    """
 
     header: Header
     header_bytes: int
     segments: tuple[bytes, ...]
+    missing_bytes: int = 0
+
+    @property
+    def ends_inside_a_segment(self) -> bool:
+        """Whether a file that was cut holds a part of the segment after the last whole one."""
+        return 0 < self.missing_bytes != sum(self.header.segment_lengths[len(self.segments) :])
+
+    def cut_error(self, source: str, next_step: str = _COPY_AGAIN) -> ContainerError:
+        """The error that says what a file that was cut lacks, and how many whole segments are there."""
+        there, all_of_them = len(self.segments), len(self.header.segment_lengths)
+        missing = f"{self.missing_bytes} bytes are missing; {there} of {all_of_them} segments are whole"
+        return ContainerError(f"{source} is damaged: {missing}.", next_step)
 
 
 def canonical_json(value: Any) -> str:
@@ -133,31 +152,61 @@ def pack(header: Header, segments: tuple[bytes, ...]) -> bytes:
     return b"".join([head, struct.pack("<I", crc32(head)), *segments])
 
 
-def unpack(data: bytes, source: str = "the file", max_array_bytes: int = MAX_ARRAY_BYTES) -> Container:
+def unpack(
+    data: bytes, source: str = "the file", max_array_bytes: int = MAX_ARRAY_BYTES, allow_cut: bool = False
+) -> Container:
     """Read and check a whole `.ctk` file.
 
     Args:
         data: the file's bytes.
         source: the file's name, for messages.
         max_array_bytes: refuse files that announce a larger array than this.
+        allow_cut: take a file that ends too early, behind its header, with the segments that are whole. Only a
+            progressive codec can do anything with them.
 
     Raises:
         ContainerError: not a `.ctk` file, newer than this program, damaged, cut, or with bytes after its end.
     """
     header, checks, at = _unpack_header(data, source, max_array_bytes)
-    wanted = sum(header.segment_lengths)
-    if len(data) - at != wanted:
-        difference = len(data) - at - wanted
-        what = f"{-difference} bytes are missing" if difference < 0 else f"{difference} bytes follow its end"
-        raise ContainerError(f"{source} is damaged: {what}.", _COPY_AGAIN)
+    missing = at + sum(header.segment_lengths) - len(data)
+    if missing < 0:
+        raise ContainerError(f"{source} is damaged: {-missing} bytes follow its end.", _COPY_AGAIN)
     segments: list[bytes] = []
     start = at
     for number, (length, check) in enumerate(zip(header.segment_lengths, checks, strict=True)):
+        if start + length > len(data):
+            break
         segments.append(data[start : start + length])
         start += length
         if crc32(segments[-1]) != check:
             raise ContainerError(f"{source} is damaged in segment {number + 1} of {len(checks)}.", _COPY_AGAIN)
-    return Container(header, at, tuple(segments))
+    file = Container(header, at, tuple(segments), missing)
+    if missing and not allow_cut:
+        raise file.cut_error(source)
+    return file
+
+
+def first_segments(file: Container, count: int, source: str = "the file") -> bytes:
+    """The bytes of the file that holds the first segments of another alone.
+
+    It decodes to what these segments of the other decode to. The check of the symbols speaks of all segments and is
+    left out; each segment keeps its own.
+
+    Args:
+        file: a file of a progressive codec, from `unpack`.
+        count: how many segments, 1 to `len(file.segments)`.
+        source: the file's name, for messages.
+
+    Raises:
+        ContainerError: its parameters are such that they cannot be written.
+        ValueError: there are not so many segments.
+    """
+    if not 1 <= count <= len(file.segments):
+        raise ValueError(f"there are {len(file.segments)} segments, not {count}")
+    try:
+        return pack(replace(file.header, symbol_check=None), file.segments[:count])
+    except (ValueError, RecursionError) as error:
+        raise ContainerError(f"{source} holds what cannot be written again ({error}).", _COPY_AGAIN) from None
 
 
 def _unpack_header(data: bytes, source: str, max_array_bytes: int) -> tuple[Header, list[int], int]:

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any, Protocol
 
 from codectk.arrays import Array, ArrayInfo, to_kind
-from codectk.errors import CodectkError, InputError, OptionsError
+from codectk.errors import CodectkError, InputError, OptionsError, UnknownName
 from codectk.inputs import find_inputs, read_array
 from codectk.registry import Registered, Registry, get_registry
 from codectk.specs import DatasetSpec, normalise
@@ -221,8 +221,19 @@ def _dataset(found: Any, kinds: tuple[str, ...], on_skip: Callable[[str], None] 
 
 def _paths(name: str, split: str, registry: Registry) -> Any:
     """A list of files, or whatever dataset object a plugin's target returns."""
-    if not _is_dataset(name, registry) and (Path(name).exists() or "/" in name):
-        return find_inputs(Path(name))
+    if not _is_dataset(name, registry):
+        if Path(name).exists():
+            return find_inputs(Path(name))
+        if "/" in name:
+            raise InputError(
+                f"{name} is not a folder here, nor an installed dataset.",
+                "Put its pictures into a folder and name that; nothing is fetched from hubs. "
+                "`codectk list datasets` shows what is installed.",
+            )
+        try:
+            registry.find(DatasetSpec, name)
+        except UnknownName as error:
+            raise UnknownName(f"There is neither a folder nor a dataset named '{name}'.", error.next_step) from None
     registered = registry.find(DatasetSpec, name)
     return registered.load(registered.spec.target)(split)
 

@@ -93,7 +93,7 @@ class RunOptions(Options):
     save_checkpoint_name: str | None = option(
         None, help="Also write the weights here, as safetensors whatever the ending.", anytime=True
     )
-    workers: int = option(2, ge=0, help="Threads that prepare batches.", anytime=True)
+    workers: int = option(2, ge=0, cli="--num-workers", help="Threads that prepare batches.", anytime=True)
     save_every: float = option(300.0, gt=0, unit="s", help="Time between saved states.", anytime=True)
     log_every: int = option(10, ge=1, unit="steps", help="Distance of logged values.")
 

@@ -3,6 +3,7 @@
 run.json              trainer, versions, and every option that differs from its default
 log.csv, events.…     what was logged
 state.safetensors     all that is needed to go on, with `scratch/`; gone when the run is finished
+weights_so_far.safetensors, results.json    of trainers that can be used before they are finished, and that measure
 weights.safetensors   the result
 """
 
@@ -20,8 +21,10 @@ from codectk.options import Options, RunOptions
 from codectk.registry import Registered
 from codectk.train import STATE, Run, Trainer
 
-DESCRIPTION = "run.json"
+DESCRIPTION, RESULTS = "run.json", "results.json"
 WEIGHTS = "weights.safetensors"
+SO_FAR = "weights_so_far.safetensors"
+"""Where a trainer may write weights that work already; they go when the run is finished."""
 
 
 def train(
@@ -46,7 +49,7 @@ def train(
         The weights; None on all but the main process.
 
     Raises:
-        OutputError: the folder holds another run, or `save_checkpoint_name` cannot be written.
+        OutputError: the folder holds another run, or `save_checkpoint_name` or its results exist or cannot be written.
         InputError: the saved state is damaged.
         TrainingStopped: a signal came; the state is saved.
         TrainingDiverged: the loss is no longer finite.
@@ -57,6 +60,7 @@ def train(
         named = run.options.save_checkpoint_name
         if named and run.is_main:
             refuse_existing(Path(named), force=False)
+            refuse_existing(results_path(Path(named)), force=False)
         trainer: Trainer = registered.load(registered.spec.target)(options, run)
         if resume:
             _warn_of_versions(registered, run)
@@ -97,12 +101,24 @@ def _store(trainer: Trainer, run: Run, named: str | None) -> Checkpoint:
     checkpoint = trainer.export()
     checkpoint.save(run.folder / WEIGHTS, force=True)
     run.message(f"weights: {run.folder / WEIGHTS}")
+    if run.results is not None:
+        results = json.dumps(run.results, indent=2, ensure_ascii=False, allow_nan=False).encode()
+        write_bytes(run.folder / RESULTS, results, force=True)
+        run.message(f"results: {run.folder / RESULTS}")
     if named:
         checkpoint.save(Path(named))
         run.message(f"wrote {named} in safetensors format (no pickle), whatever its ending says")
-    (run.folder / STATE).unlink(missing_ok=True)
+        if run.results is not None:
+            write_bytes(results_path(Path(named)), results)
+    for path in (run.folder / STATE, run.folder / SO_FAR):
+        path.unlink(missing_ok=True)
     shutil.rmtree(run.scratch, ignore_errors=True)
     return checkpoint
+
+
+def results_path(named: Path) -> Path:
+    """Where the results go beside a copy of the weights: `model.pth` has its own in `model_results.json`."""
+    return named.with_name(f"{named.stem}_results.json")
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class Run:
         scratch: folder for what a trainer keeps on disk until the run is finished; then it is deleted.
         rank, world_size: number of this process, and of all (set by torchrun).
         step: step of the current phase.
+        results: what a trainer has measured, ready for JSON, to be written beside the weights; None for nothing.
 
     Raises:
         OptionsError: there is no such device.
@@ -112,6 +113,7 @@ class Run:
         self.rank, self.world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         self.device = self._join_processes()
         self.phase, self.step, self._total = "", 0, 0
+        self.results: dict[str, Any] | None = None
         self._stop_signal = 0
         self._wrapped: list[Any] = []
         self._kept: dict[str, Stateful] = {}
@@ -153,6 +155,11 @@ class Run:
     def is_main(self) -> bool:
         """Whether this process writes files and talks to the user."""
         return self.rank == 0
+
+    @property
+    def seconds(self) -> float:
+        """Time that the run has taken so far, over all interruptions."""
+        return float(time.monotonic() - self._started_at)
 
     def setup(self, module: torch.nn.Module) -> torch.nn.Module:
         """The module on the run's device, wrapped for several processes where there are several.
@@ -225,7 +232,7 @@ class Run:
         self._values |= values
         # What is logged after a phase's last step belongs to that step, not to the first of the next phase.
         total_steps = self._steps_before + min(self.step, max(0, self._total - 1))
-        self._open_log().write(self.phase, self.step, total_steps, time.monotonic() - self._started_at, values)
+        self._open_log().write(self.phase, self.step, total_steps, self.seconds, values)
 
     @property
     def wants_log(self) -> bool:
@@ -299,7 +306,7 @@ class Run:
                 "kept": {name: part.state_dict() for name, part in self._kept.items()},
                 "parts": {name: part.state_dict() for name, part in self._parts.items()},
                 "log_bytes": self._open_log().flush(),
-                "seconds": time.monotonic() - self._started_at,
+                "seconds": self.seconds,
             },
         )
 

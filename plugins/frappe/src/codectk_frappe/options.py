@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import lcm
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import GetCoreSchemaHandler, model_validator
+from pydantic import AfterValidator, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from codectk.options import FloatList, IntList, Options, option
@@ -47,10 +47,25 @@ class Each:
         return values
 
 
+def _whole_powers(values: tuple[float, ...]) -> tuple[int, ...]:
+    """Powers of the learning rate's shape.
+
+    Raises:
+        ValueError: the cosine's exponent 2 · power would not be an even number.
+    """
+    for value in values:
+        if value != int(value):
+            raise ValueError(
+                f"every power must be a whole number, not {value:g}: the cosine's exponent {2 * value:g} would not be "
+                "even, and the rate in the second half above its peak or no number"
+            )
+    return tuple(int(value) for value in values)
+
+
 NotNegative = Annotated[FloatList, Each(ge=0)]
 Positive = Annotated[FloatList, Each(gt=0)]
 Epochs = Annotated[IntList, Each(ge=0)]
-Power = Annotated[IntList, Each(ge=1)]
+Power = Annotated[FloatList, Each(ge=1), AfterValidator(_whole_powers)]
 PatchSizes = Annotated[IntList, Each(ge=1, le=256)]
 
 
@@ -228,11 +243,25 @@ def _norm(name: str, dim: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (dim,), f"{name}.bias": (dim,)}
 
 
+PER_CHANNEL = (
+    *("lam", "rpe", "encoder_lr_scale", "sc_max_lr", "sc_lr_pow", "md_max_lr", "md_lr_pow"),
+    *("epochs_single", "epochs_merged", "encoder_std"),
+)
+"""Options of training that are lists with a value per channel; a short one goes on with its last value."""
+
+
 class TrainOptions(ModelOptions):
     """Training, channel by channel. List options are extended by their last value to the number of channels."""
 
-    data: str = option("photos", help="Folder of pictures, or a dataset's name.")
-    val_data: str | None = option(None, help="The same for validation; part of --data is held out if not given.")
+    data: str = option("photos", cli="--train-ds", help="Folder of pictures, or a dataset's name.")
+    val_data: str | None = option(
+        None, cli="--val-ds", help="The same for validation; part of --data is held out if not given."
+    )
+    dataset_samples: int | None = option(None, ge=1, unit="pictures", help="Train on the first so many only.")
+    resume_checkpoint: str | None = option(
+        None, help="Weights of mode progressive whose first channels a new run goes on from."
+    )
+    resume_channels: int | None = option(None, unit="channels", help="How many of them.")
     encoder_init: Literal["random", "klt"] = option(
         "random", help="Start of each filter: random, or what explains most of the residual linearly."
     )
@@ -269,6 +298,37 @@ class TrainOptions(ModelOptions):
     target_bpp: float = option(1.0, gt=0, unit="bpp", help="Mode joint: rate of all channels at step 1.")
     max_step: float = option(10.0, ge=1, help="Mode joint: largest quantiser step that the decoder learns.")
     prefix_share: float = option(0.3, ge=0, le=1, help="Mode joint: part of the crops with some channels only.")
+
+    @model_validator(mode="after")
+    def _lists_fit(self) -> Self:
+        channels = len(self.ps)
+        for name in PER_CHANNEL:
+            values = getattr(self, name)
+            if len(values) > channels:
+                raise ValueError(
+                    f"{name} has {len(values)} values, but ps has {channels} channels; leave out what is too much"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _resume_fits(self) -> Self:
+        k = self.resume_channels
+        if k is None and self.resume_checkpoint is None:
+            return self
+        if self.resume_checkpoint is None:
+            raise ValueError("resume_channels needs resume_checkpoint: the weights whose channels are kept")
+        if k is None:
+            raise ValueError("resume_checkpoint needs resume_channels: how many of its channels are kept")
+        if k < 1:
+            raise ValueError(
+                f"resume_channels must be at least 1, not {k}, because there is no decoder of 0 channels; "
+                "leave resume_checkpoint and resume_channels out to start from nothing"
+            )
+        if k > len(self.ps):
+            raise ValueError(f"resume_channels {k} is above the {len(self.ps)} channels of ps")
+        if self.mode == "joint":
+            raise ValueError("only mode progressive goes on channel by channel, so resume_checkpoint is not for joint")
+        return self
 
     @model_validator(mode="after")
     def _crops_exist(self) -> Self:

@@ -3,33 +3,35 @@
 for each channel i:
     phase "i.filter":  residual of the model so far ≈ single decoder(noise(filter i(x)))      the filter is kept
     phase "i.decoder": x ≈ merged decoder i+1(round(filters 0..i (x))), filters frozen        both are kept
+    then validation on whole files, and weights that work are on disk
 """
 
 import math
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from codectk.arrays import ArrayInfo
+from codectk.arrays import Array, ArrayInfo
 from codectk.checkpoint import Checkpoint
 from codectk.compression import LoadedCodec
 from codectk.container import DIGEST_BYTES, unpack
-from codectk.errors import InputError
 from codectk.metric import PSNR
 from codectk.registry import Registered
+from codectk.runs import SO_FAR
 from codectk.state import load_state, save_state
 from codectk.train import Run
 from codectk_frappe import plugin
 from codectk_frappe.codec import FrappeCodec
+from codectk_frappe.first_channels import FirstChannels, ending_with
 from codectk_frappe.joint import JointTrainer
 from codectk_frappe.model import Decoder, ScaleEncoder, merged_decoder, single_decoder, state_arrays, to_grid
 from codectk_frappe.optimizer import Adan, learning_rate
 from codectk_frappe.options import EncodeOptions, ScaleGroup, TrainOptions, at
+from codectk_frappe.results import History, compression_ratio, report
 from codectk_frappe.start import klt_filter, widen
 from codectk_frappe.training import DISTRIBUTION, PictureTrainer
 
@@ -45,23 +47,64 @@ class FrappeTrainer(PictureTrainer):
         self.history = History(self.fingerprint)
         run.keep(encoders=self.encoders, history=self.history)
 
+        self.first: FirstChannels | None = None
+        if options.resume_checkpoint and not run.finished("first"):
+            self.first = FirstChannels(options)
+
     def train(self) -> None:
-        """Both phases for every channel."""
-        for channel in range(len(self.options.ps)):
+        """Both phases for every channel, and what they reached."""
+        if self.first is not None:
+            self._take_up(self.first)
+            self.first = None  # of up to gigabytes
+            self.run.finish("first")
+        for channel in range(self.options.resume_channels or 0, len(self.options.ps)):
             if not self.run.finished(f"{channel}.filter"):
                 self._train_filter(channel)
                 self.run.finish(f"{channel}.filter")
             if not self.run.finished(f"{channel}.decoder"):
                 self._train_decoder(channel)
                 self.run.finish(f"{channel}.decoder")
+        self.run.results = report(self.options, self.run, self.history.points)
+        if self.run.results["bd_avif"] is not None:
+            self.run.message(f"BD-rate against AVIF on the Kodak pictures: {self.run.results['bd_avif']:+.1f} %")
 
     def export(self) -> Checkpoint:
         """Filters once, and the decoder of every operating point."""
-        tensors = state_arrays(self.encoders, "encoders.")
-        for n in range(1, len(self.options.ps) + 1):
-            state = load_state(self._snapshot_path(n))
-            tensors |= {f"merged.{n}.decoder.{name}": tensor.numpy() for name, tensor in state.items()}
-        return self._checkpoint(tensors, self.history.state_dict())
+        return self._weights(len(self.options.ps))
+
+    def _weights(self, n: int) -> Checkpoint:
+        """Weights of a model that ends with channel `n`."""
+        tensors: dict[str, Array] = {}
+        for s, group in enumerate(self.model_options.groups(n)):
+            whole = state_arrays(self.encoders[s], f"encoders.{s}.")
+            tensors |= {name: tensor[: group.count] for name, tensor in whole.items()}
+        for m in range(1, n + 1):
+            state = load_state(self._snapshot_path(m))
+            tensors |= {f"merged.{m}.decoder.{name}": tensor.numpy() for name, tensor in state.items()}
+        return self._checkpoint(tensors, self.history.state_dict(), ending_with(self.model_options, n))
+
+    def _take_up(self, first: FirstChannels) -> None:
+        """Begin with filters, decoders and results of the first channels of other weights."""
+        run, n = self.run, first.count
+        first.fill(self.encoders)
+        if run.is_main:
+            for m in range(1, n + 1):
+                save_state(self._snapshot_path(m), first.decoder(m))
+            self._take_up_history(first)
+            self._weights(n).save(run.folder / SO_FAR, force=True)
+        run.barrier()
+        run.message(f"going on from the first {n} channels of {first.path}")
+
+    def _take_up_history(self, first: FirstChannels) -> None:
+        points = first.history()
+        if points is None:
+            self.run.message(f"{first.path} lacks validation results of these channels, so they are made now")
+            for m in range(1, first.count + 1):
+                self._validate(m, self._snapshot(m))
+            return
+        self.history.points = points
+        if first.validated_on() != self.fingerprint.rpartition(" ")[2]:
+            self.run.message(f"the results of the first {first.count} channels are of other validation pictures")
 
     def _train_filter(self, channel: int) -> None:
         """Phase 1: one filter and a throw-away decoder learn what the model so far leaves over."""
@@ -124,6 +167,7 @@ class FrappeTrainer(PictureTrainer):
         if run.is_main:
             save_state(self._snapshot_path(n), module.state_dict())
             self._validate(n, module)
+            self._weights(n).save(run.folder / SO_FAR, force=True)
         run.barrier()
 
     def _log10(self, error: Tensor) -> Tensor:
@@ -173,9 +217,11 @@ class FrappeTrainer(PictureTrainer):
             quality.update(sample.x, loaded.decompress(unpack(data)), info)
             rates.append(8 * len(data) / info.pixels)
         bpp, psnr = float(np.mean(rates)), quality.compute()["psnr"]
-        self.history.points.append({"channels": n, "bpp": bpp, "psnr": psnr})
-        self.run.log(val_bpp=bpp, val_psnr=psnr)
-        self.run.message(f"channel {n} of {len(self.options.ps)}: {psnr:.2f} dB at {bpp:.4f} bpp (whole files)")
+        ratio = compression_ratio(bpp)
+        self.history.add(n, bpp, psnr)
+        self.run.log(val_bpp=bpp, val_psnr=psnr, val_cr=ratio)
+        place = f"channel {n} of {len(self.options.ps)}"
+        self.run.message(f"{place}: {psnr:.2f} dB at {bpp:.4f} bpp, CR {ratio:.1f} (whole files)")
 
     def _snapshot_path(self, n: int) -> Path:
         return self.run.scratch / f"decoder_{n:03d}.safetensors"
@@ -184,28 +230,6 @@ class FrappeTrainer(PictureTrainer):
         decoder = merged_decoder(self.model_options, n)
         decoder.load_state_dict(load_state(self._snapshot_path(n)))
         return decoder
-
-
-class History:
-    """Validation results, one point per channel, and the data that they rest on."""
-
-    def __init__(self, data: str) -> None:
-        self.data = data
-        self.points: list[dict[str, Any]] = []
-
-    def state_dict(self) -> dict[str, Any]:
-        """For the saved state and the checkpoint."""
-        return {"validation": self.points, "data": self.data}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take on a saved state.
-
-        Raises:
-            InputError: it was reached on other data.
-        """
-        if state["data"] != self.data:
-            raise InputError("The pictures are not those that the run began with.", "Put them back, or start anew.")
-        self.points = list(state["validation"])
 
 
 class _Single(nn.Module):

@@ -10,15 +10,32 @@ from torch import Tensor
 
 from codectk.arrays import Array
 from codectk.checkpoint import Checkpoint
-from codectk.dataset import find_data, fingerprint
-from codectk.errors import InputError
+from codectk.dataset import Dataset, Sample, find_data, fingerprint
+from codectk.errors import InputError, OptionsError
 from codectk.train import Run
 from codectk_frappe.augment import crop_size, draw
 from codectk_frappe.model import Encoders
 from codectk_frappe.optimizer import Adan
-from codectk_frappe.options import TrainOptions
+from codectk_frappe.options import ModelOptions, TrainOptions
 
 DISTRIBUTION = "codectk-frappe"
+
+
+class First:
+    """The first samples of a dataset."""
+
+    def __init__(self, dataset: Dataset, count: int) -> None:
+        self.dataset, self.count = dataset, count
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return self.count
+
+    def __getitem__(self, i: int) -> Sample:
+        """Sample i, 0 <= i < len."""
+        if not 0 <= i < self.count:
+            raise IndexError(f"There are {self.count} samples, so none is number {i}.")
+        return self.dataset[i]
 
 
 class PictureTrainer:
@@ -30,23 +47,42 @@ class PictureTrainer:
 
     Raises:
         InputError: the data holds too few pictures.
-        OptionsError: the batch cannot be divided among the processes.
+        OptionsError: the batch cannot be divided among the processes, or more pictures are asked for than there are.
     """
 
     def __init__(self, options: TrainOptions, run: Run) -> None:
         self.options, self.run = options, run
         self.model_options = options.architecture()
         self.shares = run.share(options.batch_size)
-        self.train_data, self.val_data = find_data(
-            options.data, options.val_data, ("image/rgb8",), lambda reason: run.message(f"skipped: {reason}")
-        )
+        self.skipped = 0
+        self.train_data, self.val_data = find_data(options.data, options.val_data, ("image/rgb8",), self._skip)
+        if self.skipped:
+            run.message(
+                f"{self.skipped} pictures skipped; {len(self.train_data)} are left to train on and "
+                f"{len(self.val_data)} to validate on"
+            )
+        self.fingerprint = f"{fingerprint(self.train_data)} {fingerprint(self.val_data)}"
+        if options.dataset_samples is not None:
+            self.train_data = self._first(options.dataset_samples)
         if len(self.train_data) < options.batch_size:
             raise InputError(
                 f"{len(self.train_data)} pictures do not fill a batch of {options.batch_size}.",
                 "Add pictures or lower --batch-size.",
             )
         self.encoders = Encoders(self.model_options).to(run.device)
-        self.fingerprint = f"{fingerprint(self.train_data)} {fingerprint(self.val_data)}"
+
+    def _skip(self, reason: str) -> None:
+        """Count and tell a picture that cannot be used; large folders are read only while the training runs."""
+        self.skipped += 1
+        self.run.message(f"skipped ({self.skipped}): {reason}")
+
+    def _first(self, count: int) -> Dataset:
+        if count > len(self.train_data):
+            raise OptionsError(
+                f"dataset_samples is {count}, but there are only {len(self.train_data)} pictures to train on.",
+                f"Choose --dataset-samples from 1 to {len(self.train_data)}, or leave it out.",
+            )
+        return First(self.train_data, count)
 
     @property
     def _steps_per_epoch(self) -> int:
@@ -83,14 +119,16 @@ class PictureTrainer:
         self.run.clip_gradients(parameters, self.options.grad_clip)
         optimizer.step()
 
-    def _checkpoint(self, tensors: Mapping[str, Array], record: Mapping[str, Any]) -> Checkpoint:
+    def _checkpoint(
+        self, tensors: Mapping[str, Array], record: Mapping[str, Any], architecture: ModelOptions | None = None
+    ) -> Checkpoint:
         return Checkpoint(
             tensors=tensors,
             codec="frappe",
             distribution=DISTRIBUTION,
             version=version(DISTRIBUTION),
             bitstream_version=1,
-            config=self.model_options.changed(),
+            config=(architecture or self.model_options).changed(),
             training={"options": self.options.changed(), "seed": self.run.options.seed, **record},
             licence="that of the training data",
         )

@@ -1,5 +1,6 @@
 """Option models as command-line flags: names, types, defaults, help, bounds, choices and units come from the model."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
@@ -13,6 +14,9 @@ from codectk.options import Options, read_yaml, recipe_path
 from codectk.specs import normalise
 
 Model = type[Options]
+
+_NUMBERS = re.compile(r"[-+0-9.,xe ]+|nan|-?inf", re.IGNORECASE)
+"""What a word of a list may look like; any other word after the first is an argument of the command."""
 
 
 class OptionsCommand(click.Command):
@@ -99,8 +103,8 @@ def join_words(args: list[str], fields: Mapping[str, FieldInfo]) -> list[str]:
         if name.startswith("no_") and _is_switch(fields.get(name[3:])):
             joined.append(f"--{name[3:]}=false")
         elif _is_list(fields.get(name)):
-            taken = []
-            while rest and not _is_flag(rest[0]):
+            taken: list[str] = []
+            while rest and not _is_flag(rest[0]) and (not taken or _NUMBERS.fullmatch(rest[0])):
                 taken.append(rest.pop(0))
             joined += [f"{word}={','.join(taken)}"] if taken else [word]
         elif _is_switch(fields.get(name)):
@@ -143,7 +147,7 @@ def _limits(field: FieldInfo, unit: str) -> str:
     elif default is None:
         shown = ""
     elif isinstance(default, tuple):
-        shown = f"default: {' '.join(map(str, default))}"
+        shown = f"default: {' '.join(map(str, default))}" if default else ""
     else:
         shown = f"default: {str(default).lower() if isinstance(default, bool) else default}"
     parts = [part for part in (unit, ", ".join(bounds), shown) if part]

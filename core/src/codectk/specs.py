@@ -62,6 +62,13 @@ class CodecSpec:
         progressive: the first k segments decode to a coarser result, for every k from 1.
         portability: whether a file decodes to the same symbols on every machine; claimed only with tests to show it.
         guarantees: bounds that hold for every file.
+        importer: function that makes weights of codectk from files of another layout, for `codectk import-weights`. It
+            is called as `importer(files, options)` with the paths that the user names, in that order, and with
+            `import_options`; it returns a `codectk.checkpoint.Checkpoint` and raises `CodectkError` for files that are
+            damaged, hostile or something else. No pickle may be read.
+        import_options: `codectk.options.Options` model of the importer's settings.
+        picture: function that shows weights, for `codectk info WEIGHTS --picture`. It is called as
+            `picture(checkpoint)` and returns (height, width, 4) uint8: red, green, blue and alpha.
         paper: citation.
         licence: SPDX identifier of the code; weights carry their own.
     """
@@ -83,6 +90,9 @@ class CodecSpec:
     progressive: bool = False
     portability: Portability = "same-machine"
     guarantees: tuple[Guarantee, ...] = ()
+    importer: str | None = None
+    import_options: str = NO_OPTIONS
+    picture: str | None = None
     paper: str = ""
     licence: str = "Apache-2.0"
 

@@ -1,18 +1,24 @@
 """`codectk info`"""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from codectk.errors import UnknownName
+from codectk.errors import OptionsError, PluginError, UnknownName
 from codectk.files import check_file
 from codectk.registry import Registered
 from codectk.specs import CodecSpec, TrainerSpec, normalise
 from codectk_cli.shared import console, load_registry, table
+
+if TYPE_CHECKING:
+    from codectk.arrays import Array
+    from codectk.checkpoint import Checkpoint
 
 
 @click.command("info")
@@ -20,14 +26,28 @@ from codectk_cli.shared import console, load_registry, table
 @click.option(
     "--json", "as_json", is_flag=True, help="One JSON object, or a list if several things have that name, for programs."
 )
-def command(what: str, as_json: bool) -> None:
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    metavar="PNG",
+    help="Show a weights file's filters as a picture, here.",
+)
+@click.option("--force", is_flag=True, help="Replace the picture if it exists.")
+def command(what: str, as_json: bool, picture: Path | None, force: bool) -> None:
     """Describe a codec, trainer, dataset or metric by name; a .ctk file; or a weights file.
 
-    A file is described from its own header: no plugin is needed.
+    A file is described from its own header: no plugin is needed, except for --picture.
     """
+    if force and picture is None:
+        raise click.UsageError("--force belongs to --picture.")
     if Path(what).is_file():
-        _show([_about_file(Path(what))], as_json)
+        about = _about_file(Path(what))
+        if picture is not None:
+            about["picture"] = _draw(Path(what), about, picture, force)
+        _show([about], as_json)
         return
+    if picture is not None:
+        check_file(Path(what))  # of a name, it says that there is no such file
     registry = load_registry()
     found = [r for r in registry.everything() if normalise(what) in (normalise(r.spec.name), normalise(r.full_name))]
     if not found and Path(what).exists():
@@ -74,6 +94,50 @@ def _about_file(path: Path) -> dict[str, Any]:
     }
 
 
+def _draw(path: Path, about: Mapping[str, Any], picture: Path, force: bool) -> str:
+    """Write a weights file's picture as its codec draws it, and return what was written.
+
+    Raises:
+        OptionsError: this is no weights file, its codec draws nothing, or the picture is to be something else than PNG.
+        OutputError: the picture exists and `force` is false, or cannot be written.
+        CodectkError: the weights are damaged, or their codec is not installed.
+    """
+    if about["what"] != "weights":
+        raise OptionsError(f"{path} is no weights file.", "--picture shows what weights look like.")
+    if picture.suffix.lower() != ".png":
+        raise OptionsError(f"{picture} does not end in .png.", "Give the picture a name that does.")
+    registered = load_registry().find(CodecSpec, about["codec"])
+    if registered.spec.picture is None:
+        raise OptionsError(f"Codec {registered.spec.name} draws no picture of its weights.", "Leave --picture out.")
+    from PIL import Image
+
+    from codectk.checkpoint import Checkpoint
+    from codectk.files import atomic_output, refuse_existing
+
+    refuse_existing(picture, force)
+    pixels = _pixels(registered, Checkpoint.open(path))
+    with atomic_output(picture, force) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
+    return f"{picture}, {pixels.shape[1]} x {pixels.shape[0]}"
+
+
+def _pixels(registered: Registered, checkpoint: Checkpoint) -> Array:
+    """The picture as the plugin draws it, (height, width, 4) uint8.
+
+    Raises:
+        PluginError: it is something else.
+    """
+    pixels: Array = registered.load(registered.spec.picture)(checkpoint)
+    shape: tuple[int, ...] = getattr(pixels, "shape", ())
+    kind = str(getattr(pixels, "dtype", type(pixels).__name__))
+    if len(shape) != 3 or shape[2] != 4 or kind != "uint8":
+        raise PluginError(
+            f"Codec {registered.spec.name} drew {kind} {shape}, not uint8 (height, width, 4).",
+            f"Report this to the makers of {registered.distribution}.",
+        )
+    return pixels
+
+
 def _about_spec(registered: Registered) -> dict[str, Any]:
     spec = registered.spec
     values = asdict(spec)
@@ -110,6 +174,7 @@ def _show_options(registered: Registered) -> None:
     models = {
         "encode options": spec.encode_options if isinstance(spec, CodecSpec) else None,
         "decode options": spec.decode_options if isinstance(spec, CodecSpec) else None,
+        "import options": spec.import_options if isinstance(spec, CodecSpec) else None,
         "options": spec.options if isinstance(spec, TrainerSpec) else None,
     }
     for title, target in models.items():

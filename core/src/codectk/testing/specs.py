@@ -39,7 +39,8 @@ class SpecConformance:
     def models(self) -> list[type[Options]]:
         """The option models that the spec names."""
         spec = self.spec
-        names = ("encode_options", "decode_options") if isinstance(spec, CodecSpec) else ("options",)
+        codec = ("encode_options", "decode_options", "import_options")
+        names = codec if isinstance(spec, CodecSpec) else ("options",)
         found = [self.registered().load(getattr(spec, n)) for n in names if hasattr(spec, n)]
         return [model for model in found if isinstance(model, type) and issubclass(model, Options)]
 
@@ -74,8 +75,10 @@ class SpecConformance:
     def test_everything_that_the_spec_names_exists(self) -> None:
         """Targets can be imported; option models derive from `Options`."""
         registered = self.registered()
-        assert callable(registered.load(self.spec.target)), f"{self.spec.target} is no class or function"
-        for field in ("encode_options", "decode_options", "options"):
+        for field in ("target", "importer", "picture"):
+            target = getattr(self.spec, field, None)
+            assert target is None or callable(registered.load(target)), f"{target} is no class or function"
+        for field in ("encode_options", "decode_options", "import_options", "options"):
             if hasattr(self.spec, field):
                 model = registered.load(getattr(self.spec, field))
                 assert isinstance(model, type) and issubclass(model, Options), f"{field} is no model of options"

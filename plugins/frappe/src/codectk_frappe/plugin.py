@@ -26,6 +26,9 @@ def codectk_codecs() -> list[CodecSpec]:
             progressive=True,
             reads=READS,
             portability="any-machine",
+            importer="codectk_frappe.published:import_weights",
+            import_options="codectk_frappe.published:ImportOptions",
+            picture="codectk_frappe.filters:picture",
             paper=PAPER,
         )
     ]

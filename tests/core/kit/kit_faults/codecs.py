@@ -104,6 +104,21 @@ class WithPlainDecodeOptions(Good):
     """Its decode options are no `Options`."""
 
 
+class WithoutItsImporter(Good):
+    """The importer that it names is not there."""
+
+
+PICTURE = "no function"
+
+
+class WithATextForAPicture(Good):
+    """What it names for the picture of its weights cannot be called."""
+
+
+class WithPlainImportOptions(Good):
+    """Its import options are no `Options`."""
+
+
 class WithoutHelp(Good):
     """A flag without a sentence."""
 

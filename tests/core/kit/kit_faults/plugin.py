@@ -52,6 +52,15 @@ CODECS = {
     "WithPlainDecodeOptions": Faulty(
         "test_everything_that_the_spec_names_exists", {"decode_options": "kit_faults.codecs:PlainOptions"}
     ),
+    "WithoutItsImporter": Faulty(
+        "test_everything_that_the_spec_names_exists", {"importer": "kit_faults.codecs:nothing"}
+    ),
+    "WithATextForAPicture": Faulty(
+        "test_everything_that_the_spec_names_exists", {"picture": "kit_faults.codecs:PICTURE"}
+    ),
+    "WithPlainImportOptions": Faulty(
+        "test_everything_that_the_spec_names_exists", {"import_options": "kit_faults.codecs:PlainOptions"}
+    ),
     "WithoutHelp": Faulty("test_every_option_has_help", {"encode_options": "kit_faults.codecs:HelplessOptions"}),
     "WithOptionsThatJsonChanges": Faulty(
         "test_options_survive_json_and_yaml", {"encode_options": "kit_faults.codecs:JsonOptions"}

@@ -17,13 +17,16 @@ _NEXT = r":(?=[A-Za-z][\w-]*=)"
 _WORD = re.compile(rf"(?P<name>[^@:]+)(?:@(?P<weights>.+?))?(?P<settings>(?:{_NEXT}.+)?)")
 
 
-def candidates(words: tuple[str, ...], weights: tuple[Path, ...], device: str, registry: Registry) -> list[Candidate]:
+def candidates(
+    words: tuple[str, ...], weights: tuple[Path, ...], device: str, registry: Registry, rate_points: bool = True
+) -> list[Candidate]:
     """The codecs that a call names, or all that work as they are installed.
 
     Args:
         words: `jpeg`, `frappe@weights.safetensors`, `avif:quality=30,50:speed=8`; several options combine.
         weights: weights files; they serve the named codec they belong to that has none of its own, or join in.
         device: where networks run.
+        rate_points: go through a codec's own rate points where its rate option is not given; otherwise its default.
 
     Raises:
         OptionsError: a word cannot be read, or two candidates would have one label.
@@ -34,7 +37,7 @@ def candidates(words: tuple[str, ...], weights: tuple[Path, ...], device: str, r
         by_codec.setdefault(normalise(codec_of(path)), []).append(path)
     parsed = [_parse(word) for word in words]
     if not words and not weights:
-        return _every_codec(registry, device)
+        return _every_codec(registry, device, rate_points)
     named = {normalise(registry.find(CodecSpec, name).spec.name) for name, _, _ in parsed}
     parsed += [(codec, None, "") for codec in by_codec if codec not in named]
     found: list[Candidate] = []
@@ -44,21 +47,21 @@ def candidates(words: tuple[str, ...], weights: tuple[Path, ...], device: str, r
         for given in paths:
             loaded = load_codec(name, given, device, registry)
             label = f"{spec.name}@{given.stem}" if given and (own or len(paths) > 1) else spec.name
-            found.append(Candidate(label, loaded, _settings(loaded, settings)))
+            found.append(Candidate(label, loaded, _settings(loaded, settings, rate_points)))
     labels = [candidate.label for candidate in found]
     if len(set(labels)) < len(labels):
         raise OptionsError("Two codecs would have the same label in the results.", "Name each once, or rename weights.")
     return found
 
 
-def _every_codec(registry: Registry, device: str) -> list[Candidate]:
+def _every_codec(registry: Registry, device: str, rate_points: bool) -> list[Candidate]:
     """All codecs that work without a user's weights; what does not load is a warning."""
     found = []
     for registered in registry.codecs():
         if registered.spec.needs_weights and not registered.spec.default_weights:
             continue
         try:
-            found += candidates((registered.full_name,), (), device, registry)
+            found += candidates((registered.full_name,), (), device, registry, rate_points)
         except CodectkError as error:
             warn(str(error))
     return found
@@ -72,7 +75,7 @@ def _parse(word: str) -> tuple[str, Path | None, str]:
     return match["name"], Path(weights) if weights else None, match["settings"]
 
 
-def _settings(loaded: LoadedCodec, text: str) -> tuple[dict[str, Any], ...]:
+def _settings(loaded: LoadedCodec, text: str, rate_points: bool) -> tuple[dict[str, Any], ...]:
     """All combinations of the given values; the codec's own rate points for its rate option if that is not given."""
     values: dict[str, list[Any]] = {}
     for part in filter(None, re.split(_NEXT, text)):
@@ -81,7 +84,7 @@ def _settings(loaded: LoadedCodec, text: str) -> tuple[dict[str, Any], ...]:
             raise OptionsError(f"{name} stands twice in '{text[1:]}'.", f"Write {name}=A,B for several values.")
         values[normalise(name)] = listed.split(",")
     rate_option = loaded.spec.rate_option
-    if rate_option and rate_option not in values and loaded.codec.rate_points:
+    if rate_points and rate_option and rate_option not in values and loaded.codec.rate_points:
         values[rate_option] = list(loaded.codec.rate_points)
     combinations = tuple(dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values()))
     for setting in combinations:

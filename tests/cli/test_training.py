@@ -21,6 +21,7 @@ GUIDE = [
     *("train", "frappe", "--device", "cuda:0", "--ps", *["32", "32", "32", "16", "16", "16", "8", "8", "8"]),
     *("--epochs_single", "1", "--epochs_merged", "1", "--save_checkpoint_name", "checkpoint_example.pth"),
 ]
+SWITCHES = ("decoder_layerscale", "linear_input", "merged_decoder_noise", "merged_decoder_round")
 MODEL = ["--ps", "8", "4", "--decoder_dim", "6", "--decoder_arch", "C"]
 DATA = ["--batch_size", "1", "--min_size", "16", "--max_size", "16", "--device", "cpu", "--workers", "0"]
 TINY = [*MODEL, *DATA, "--epochs_single", "12", "--epochs-merged", "12", "--log-every", "1", "--save-every", "1e-6"]
@@ -51,6 +52,61 @@ def test_the_guides_command_is_understood_as_it_is_written(codectk: Run) -> None
     assert "epochs_merged: [1]  (set)" in out
     assert "save_checkpoint_name: checkpoint_example.pth  (set)" in out
     assert "device: cuda:0  (set)" in out
+
+
+def test_every_flag_of_the_guide_is_taken_under_its_own_name(codectk: Run) -> None:
+    """Numbers that differ from the defaults, so that each is seen to arrive."""
+    words = {
+        **{"input_channels": "3", "decoder_ps": "16", "decoder_dim": "96", "decoder_kernel_size": "5"},
+        **{"decoder_arch": "CT", "decoder_mlp_ratio": "2.0", "decoder_layerscale": "true", "lam": "0.1 0.2"},
+        **{"decoder_layerscale_init": "0.001", "rpe": "0.4", "encoder_arch": "LF8", "linear_input": "1"},
+        **{"encoder_lr_scale": "0.2", "merged_decoder_noise": "yes", "merged_decoder_round": "false"},
+        **{"epochs_single": "3", "epochs_merged": "5 6", "batch_size": "2", "min_aspect": "0.5", "max_aspect": "2.0"},
+        **{"min_size": "64", "max_size": "128", "min_scale": "1.1", "max_scale": "1.9", "sc_max_lr": "0.002"},
+        **{"sc_lr_pow": "3", "md_max_lr": "0.003", "md_lr_pow": "1", "min_lr": "1e-09", "grad_clip": "0.7"},
+        **{"num_workers": "16", "save_checkpoint_name": "x.pth", "train_ds": "danjacobellis/LSDIR"},
+        **{"val_ds": "danjacobellis/kodak", "dataset_samples": "7", "resume_checkpoint": "y.pth"},
+        **{"resume_channels": "2", "device": "cpu", "ps": "16 16 8"},
+    }
+    flags = [word for name, value in words.items() for word in (f"--{name}", *value.split())]
+    out = codectk("train", "frappe", *flags, "--dry-run").stdout
+    names = {"num_workers": "workers", "train_ds": "data", "val_ds": "val_data"}
+    switches = {"true": "True", "1": "True", "yes": "True", "false": "False"}
+    set_ones = dict(line.removesuffix("  (set)").split(": ", 1) for line in out.splitlines() if line.endswith("(set)"))
+    for name, value in words.items():
+        if name == "input_channels":
+            continue  # there is one number only
+        shown = set_ones[names.get(name, name)]
+        plain = [float(v) if v[0].isdigit() else v for v in shown.strip("[]").replace(",", "").split()]
+        wanted = switches[value] if name in SWITCHES else value
+        assert plain == [float(v) if v[0].isdigit() else v for v in wanted.split()], name
+
+
+@pytest.mark.parametrize("recipe", ["demo", "example", "paper", "released", "joint"])
+def test_every_recipe_can_be_looked_at(codectk: Run, recipe: str) -> None:
+    done = codectk("train", "frappe", "--recipe", recipe, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "ps: [" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--train_ds", "danjacobellis/LSDIR"], "Put its pictures into a folder"),
+        (["--val_ds", "kodak"], "neither a folder nor a dataset"),
+        (["--resume_checkpoint", "x"], "needs resume_channels"),
+        (["--resume_checkpoint", "x", "--resume_channels", "0"], "because there is no decoder"),
+        (["--resume_checkpoint", "missing.pth", "--resume_channels", "1"], "missing.pth"),
+        (["--lam", "1", "2"], "lam has 2 values"),
+        (["--dataset_samples", "99"], "only 7 pictures"),
+    ],
+)
+def test_what_the_guide_cannot_have_here_is_refused_with_the_reason(
+    tmp_path: Path, codectk: Run, words: list[str], part: str
+) -> None:
+    message = mistakes(codectk("train", "frappe", "--ps", "8", "--device", "cpu", *words))
+    assert part in " ".join(message.split())
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("words", [["--ps", "32x3,16"], ["--ps=32,32,32,16"], ["--ps", "32", "32x2", "16"]])

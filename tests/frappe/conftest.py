@@ -1,8 +1,12 @@
 """Small weights and pictures that the frappe tests share."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from codectk.checkpoint import Checkpoint
 from codectk.compression import LoadedCodec, load_codec
@@ -74,3 +78,24 @@ def photo() -> np.ndarray:
     waves = [np.sin(rows / (5 + c)) * np.cos(columns / (7 - c)) for c in range(3)]
     x = 127 + 90 * np.stack(waves, axis=2) + rng.normal(0, 6, (40, 56, 3))
     return np.clip(x, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """The same sums in every run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of six small pictures to train on; one is held out."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for i in range(6):
+        smooth = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+        Image.fromarray(smooth).resize((60, 50), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder

@@ -57,9 +57,10 @@ class PictureTrainer:
         self.skipped = 0
         self.train_data, self.val_data = find_data(options.data, options.val_data, ("image/rgb8",), self._skip)
         if self.skipped:
+            left = (len(self.train_data), len(self.val_data))
             run.message(
-                f"{self.skipped} pictures skipped; {len(self.train_data)} are left to train on and "
-                f"{len(self.val_data)} to validate on"
+                f"{self.skipped} of {self.skipped + sum(left)} pictures skipped; {left[0]} are left to train on and "
+                f"{left[1]} to validate on"
             )
         self.fingerprint = f"{fingerprint(self.train_data)} {fingerprint(self.val_data)}"
         if options.dataset_samples is not None:

@@ -17,6 +17,7 @@ from .trainings import Listen, StopAfter, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+NO_SIZE = [{"channels": n, "bpp": 0.0, "psnr": 20.0} for n in (1, 2, 3)]
 SCALARS = ("0.weight", "0.bias", "1.0._σ", "1.2.γ")
 
 
@@ -144,7 +145,7 @@ def test_weights_that_are_none_are_refused(tmp_path: Path, pictures: Path) -> No
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("history", [None, [], "x", [{"channels": 1, "bpp": "x", "psnr": 1.0}] * 3])
+@pytest.mark.parametrize("history", [None, [], "x", [{"channels": 1, "bpp": "x", "psnr": 1.0}] * 3, NO_SIZE])
 def test_weights_without_usable_results_are_validated_anew(
     tmp_path: Path, pictures: Path, trained: Path, history: Any
 ) -> None:

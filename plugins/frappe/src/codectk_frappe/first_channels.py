@@ -114,8 +114,9 @@ def ending_with(options: ModelOptions, n: int) -> ModelOptions:
 def _is_point(point: Mapping[str, Any], n: int) -> bool:
     """Whether this is the validation result of `n` channels."""
     bpp, psnr = point.get("bpp"), point.get("psnr", "")
-    numbers = isinstance(bpp, float) and 0 < bpp < math.inf and (psnr is None or isinstance(psnr, float))
-    return numbers and point.get("channels") == n
+    size = isinstance(bpp, float) and 0 < bpp < math.inf
+    quality = psnr is None or (isinstance(psnr, float) and math.isfinite(psnr))
+    return size and quality and point.get("channels") == n
 
 
 def _shown(value: Any) -> str:

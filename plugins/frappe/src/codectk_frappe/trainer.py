@@ -46,7 +46,6 @@ class FrappeTrainer(PictureTrainer):
         super().__init__(options, run)
         self.history = History(self.fingerprint)
         run.keep(encoders=self.encoders, history=self.history)
-
         self.first: FirstChannels | None = None
         if options.resume_checkpoint and not run.finished("first"):
             self.first = FirstChannels(options)

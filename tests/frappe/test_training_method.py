@@ -79,15 +79,26 @@ class Spy(FrappeTrainer):
 
     def _check_decoder(self, channel: int, grid: Tensor, x_hat: Tensor, loss: float) -> None:
         x = self._batches(channel, "decoder")(self.run.step)
-        latents = [latent.round() for latent in self.encoders.latents(x, channel + 1)]
+        was_noisy = self.encoders.training
+        self.encoders.eval()
+        latents = self.encoders.latents(x, channel + 1)
+        self.encoders.train(was_noisy)
+        if self.options.merged_decoder_round:
+            latents = [latent.round() for latent in latents]
         wanted_grid = to_grid(latents, self.model_options.groups(channel + 1), self.model_options.pitch)
-        assert torch.equal(grid, wanted_grid), "rounded, without noise"
+        assert torch.equal(grid, wanted_grid) != self.options.merged_decoder_noise
+        whole = torch.equal(grid, grid.round())
+        assert whole == self.options.merged_decoder_round
         wanted = ((x_hat.detach().double() - x.double()) ** 2).mean().log10()
         assert loss == pytest.approx(float(wanted), rel=1e-4)
 
 
-def test_losses_rates_and_clipping_are_those_of_the_method(tmp_path: Path, pictures: Path) -> None:
+@pytest.mark.parametrize(("noise", "rounds"), [(False, True), (True, True), (False, False)])
+def test_losses_rates_and_clipping_are_those_of_the_method(
+    tmp_path: Path, pictures: Path, noise: bool, rounds: bool
+) -> None:
     changes = {"lam": 0.05, "rpe": 0.4, "encoder_lr_scale": 0.25, "sc_lr_pow": "2,3", "md_lr_pow": 1, "grad_clip": 0.01}
+    changes |= {"merged_decoder_noise": noise, "merged_decoder_round": rounds}
     options = TrainOptions.parse({**TINY, "data": str(pictures), **changes})
     with Run(tmp_path / "run", RunOptions(device="cpu", workers=0)) as made:
         trainer = Spy(options, made)

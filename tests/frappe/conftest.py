@@ -56,7 +56,7 @@ def make_joint_checkpoint(**changes: object) -> Checkpoint:
             if "linear" not in name:
                 parameter.add_(torch.randn_like(parameter) * 0.02)
     tensors = state_arrays(encoders, "encoders.") | state_arrays(decoder, "decoder.")
-    tensors |= dict(zip(("coder.models", "coder.sources", "coder.tables"), cold_tables(options), strict=True))
+    tensors |= {f"coder.{name}": table for name, table in cold_tables(options).items()}
     return _checkpoint(tensors, options)
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from codectk.errors import ContainerError
 from codectk_frappe import bitstream
-from codectk_frappe.coder import CONTEXTS, Coder, cold_tables, fit
+from codectk_frappe.coder import CONTEXTS, MIXERS, PATTERNS, Coder, cold_tables
+from codectk_frappe.fitting import fit
 from codectk_frappe.native import library
 from codectk_frappe.options import ModelOptions
 
@@ -27,18 +28,19 @@ def latents(height: int, width: int, seed: int = 0, size: float = 3.0) -> list[n
 @pytest.fixture(scope="module")
 def trained() -> Coder:
     pictures = [[p[np.newaxis] for p in latents(128, 128, seed)] for seed in range(1, 9)]
-    return Coder(OPTIONS, *fit(OPTIONS, pictures).values())
+    return Coder(OPTIONS, fit(OPTIONS, pictures))
 
 
 @pytest.fixture(params=["cold", "trained"])
 def coder(request: pytest.FixtureRequest) -> Coder:
     if request.param == "trained":
         return request.getfixturevalue("trained")
-    return Coder(OPTIONS, *cold_tables(OPTIONS))
+    return Coder(OPTIONS, cold_tables(OPTIONS))
 
 
 def test_the_library_has_as_many_contexts_as_the_tables() -> None:
-    assert library().frappe_contexts() == CONTEXTS
+    sizes = library().frappe_contexts(), library().frappe_patterns(), library().frappe_mixers()
+    assert sizes == (CONTEXTS, PATTERNS, MIXERS)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 200), (200, 8), (72, 104), (264, 136)])
@@ -58,9 +60,9 @@ def test_extreme_planes_come_back_exactly(coder: Coder, value: int) -> None:
 
 
 def test_all_residuals_of_a_predicted_plane_come_back_exactly() -> None:
-    models, sources, tables = cold_tables(OPTIONS)
-    models[:, :4] = (256, 256, -256, 0)
-    coder = Coder(OPTIONS, models, sources, tables)
+    tensors = cold_tables(OPTIONS)
+    tensors["models"][:, :4] = (256, 256, -256, 0)
+    coder = Coder(OPTIONS, tensors)
     planes = [np.random.default_rng(1).choice([-127, 127], (64 // ps, 64 // ps)).astype(np.int8) for ps in OPTIONS.ps]
     decoded = coder.decode(coder.encode(planes), 64, 64)
     assert all(np.array_equal(a, b) for a, b in zip(planes, decoded, strict=True))
@@ -100,11 +102,40 @@ def test_damaged_bytes_are_an_error_or_planes(coder: Coder) -> None:
     assert refused > 0
 
 
+def patterned(seed: int) -> list[np.ndarray]:
+    """Planes whose values depend on which neighbours are zero, not on how large these are together."""
+    rng, planes = np.random.default_rng(seed), []
+    for ps in OPTIONS.ps:
+        plane = np.zeros((256 // ps, 256 // ps), np.int8)
+        for y in range(1, plane.shape[0]):
+            for x in range(1, plane.shape[1]):
+                one_of_them = (plane[y - 1, x] != 0) != (plane[y, x - 1] != 0)
+                plane[y, x] = rng.choice((-1, 1)) if rng.random() < (0.9 if one_of_them else 0.1) else 0
+        planes.append(plane)
+    return planes
+
+
+def test_mixing_takes_fewer_bytes_where_patterns_matter_and_comes_back_exactly() -> None:
+    coder = Coder(OPTIONS, fit(OPTIONS, [[p[np.newaxis] for p in patterned(seed)] for seed in range(1, 4)]))
+    planes = patterned(0)
+    mixed, fast = coder.encode(planes), coder.encode(planes, fast=True)
+    assert sum(map(len, mixed)) < 0.98 * sum(map(len, fast))
+    for data, is_fast in ((mixed, False), (fast, True)):
+        decoded = coder.decode(data, 256, 256, is_fast)
+        assert all(np.array_equal(a, b) for a, b in zip(planes, decoded, strict=True))
+
+
 def test_latents_take_far_fewer_bytes_than_in_jpeg_ls(trained: Coder) -> None:
     planes = latents(256, 384, seed=99)
     own = sum(map(len, trained.encode(planes)))
     peer = sum(len(bitstream.pack(plane[np.newaxis])) for plane in planes)
     assert own < 0.85 * peer
+
+
+def _with_mixers(tables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    count = len(OPTIONS.ps)
+    patterns, mixers = np.full((count, PATTERNS), 1 << 15, np.uint16), np.full((count, MIXERS, 2), 1 << 15, np.int32)
+    return tables | {"patterns": patterns, "mixers": mixers}
 
 
 @pytest.mark.parametrize(
@@ -118,10 +149,15 @@ def test_latents_take_far_fewer_bytes_than_in_jpeg_ls(trained: Coder) -> None:
         ("sources", lambda s: s[:2]),
         ("tables", lambda t: t * np.uint16(0)),
         ("tables", lambda t: t[:, 1:]),
+        ("patterns", lambda t: t * np.uint16(0)),
+        ("patterns", lambda t: t[:, 1:]),
+        ("mixers", lambda m: m + np.int32(1 << 19)),
+        ("mixers", lambda m: m.astype(np.int64)),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(part: str, change: object) -> None:
-    tables = dict(zip(("models", "sources", "tables"), cold_tables(OPTIONS), strict=True))
+    tables = _with_mixers(cold_tables(OPTIONS))
+    Coder(OPTIONS, tables)
     tables[part] = change(tables[part])  # type: ignore[operator]
     with pytest.raises(ValueError, match="coder"):
-        Coder(OPTIONS, **tables)
+        Coder(OPTIONS, tables)

@@ -83,7 +83,7 @@ def _settings(loaded: LoadedCodec, text: str, rate_points: bool) -> tuple[dict[s
         if normalise(name) in values:
             raise OptionsError(f"{name} stands twice in '{text[1:]}'.", f"Write {name}=A,B for several values.")
         values[normalise(name)] = listed.split(",")
-    rate_option = loaded.spec.rate_option
+    rate_option = loaded.rate_option
     if rate_points and rate_option and rate_option not in values and loaded.codec.rate_points:
         values[rate_option] = list(loaded.codec.rate_points)
     combinations = tuple(dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values()))

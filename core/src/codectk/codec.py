@@ -50,12 +50,21 @@ class Codec(Protocol):
     Attributes:
         multiple_of: height and width of what `encode` gets are multiples of this; core pads and crops.
         min_size: height and width of what `encode` gets are at least this.
-        rate_points: values of the spec's `rate_option` that span its range, for `evaluate`.
+        rate_option: the encode option that trades size for quality with these weights, if not that of the spec.
+        rate_points: values of the rate option that span its range, for `evaluate`.
+        rate_ladder: encode options from the smallest to the largest file, for a search by size or quality; by default
+            the rate points, which may be few.
     """
 
     multiple_of: int = 1
     min_size: int = 1
+    rate_option: str | None = None
     rate_points: tuple[Any, ...] = ()
+
+    @property
+    def rate_ladder(self) -> tuple[dict[str, Any], ...]:
+        """See the class."""
+        return ()
 
     @classmethod
     def load(cls, checkpoint: Checkpoint | None, device: str) -> Self:

@@ -78,6 +78,17 @@ class LoadedCodec:
         spec: CodecSpec = self.registered.spec
         return spec
 
+    @property
+    def rate_option(self) -> str | None:
+        """The encode option that trades size for quality."""
+        return self.codec.rate_option or self.spec.rate_option
+
+    @property
+    def rate_ladder(self) -> tuple[dict[str, Any], ...]:
+        """Encode options from the smallest to the largest file; empty for codecs with one rate."""
+        name = self.rate_option
+        return self.codec.rate_ladder or tuple({name: point} for point in self.codec.rate_points if name)
+
     def encode_options(self, values: Mapping[str, Any] | None = None) -> Options:
         """Checked encode options from plain values.
 

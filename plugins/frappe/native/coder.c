@@ -10,21 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(_WIN32)
-#define EXPORT __declspec(dllexport)
-#else
-#define EXPORT __attribute__((visibility("default")))
-#endif
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define WIDE __attribute__((target_clones("arch=haswell", "default")))
-#else
-#define WIDE
-#endif
+#include "mixer.h"
+#include "range_coder.h"
+#include "wide.h"
 
 enum { LIMIT = 127, LEVELS = 32, RUN = 8, RUN_LEVELS = 16, SIGNS = 27, STEPS = 14, TABLE = 1 << 13 };
 enum { AT_RUN = 0, AT_ZERO = RUN_LEVELS, AT_SIGN = AT_ZERO + LEVELS, AT_MORE = AT_SIGN + SIGNS };
 enum { CONTEXTS = AT_MORE + STEPS * LEVELS / 2 };
+/* In a mix, decisions on zero and on the first step also have a context of the pattern around. */
+enum { PATTERNS = 432, ZERO_PATTERN = 0, MORE_PATTERN = PATTERNS, MIXERS = 2 * LEVELS };
 enum { OK = 0, NO_ROOM = -1, NO_MEMORY = -2, DAMAGED = -3 };
 
 /* The model of one channel. Neighbours: W left, N above, and so on; WW and NN are two steps away. */
@@ -40,10 +34,6 @@ typedef struct {
     int32_t centre, around; /* weights of the co-located value, and of each of its four neighbours */
 } Source;
 
-typedef struct {
-    uint16_t fast, slow; /* probability of a 1 in 1/65536, from a short and a long memory */
-} Bit;
-
 static uint8_t level_of[TABLE];
 
 /* floor(3 · log2(1 + activity / 6)), by integers: level l begins where ((activity + 6) / 6)³ reaches 2^l. */
@@ -58,170 +48,71 @@ __attribute__((constructor)) static void make_levels(void) {
 
 INLINE int level(uint32_t activity) { return level_of[activity < TABLE ? activity : TABLE - 1]; }
 
-/* ---- range coder ------------------------------------------------------------------------------------------- */
-
-typedef struct {
-    uint64_t low;
-    uint32_t range;
-    int started;
-    uint8_t cache;
-    size_t pending, size, room;
-    uint8_t *out;
-    uint32_t *counts; /* [CONTEXTS][2], or NULL */
-} Encoder;
-
-typedef struct {
-    uint32_t range, code;
-    uint32_t value; /* the four bytes read last */
-    const uint8_t *in, *end;
-} Decoder;
-
-static void put(Encoder *e, uint8_t byte) {
-    if (e->size < e->room) e->out[e->size] = byte;
-    e->size++;
-}
-
-static void shift_out(Encoder *e) {
-    if ((uint32_t)e->low < 0xFF000000u || e->low >> 32) {
-        uint8_t carry = (uint8_t)(e->low >> 32);
-        if (e->started) put(e, (uint8_t)(e->cache + carry));
-        for (; e->pending; e->pending--) put(e, (uint8_t)(0xFF + carry));
-        e->cache = (uint8_t)(e->low >> 24);
-        e->started = 1;
-    } else {
-        e->pending++;
-    }
-    e->low = (e->low & 0x00FFFFFFu) << 8;
-}
-
-INLINE void adapt(Bit *bit, int value) {
-    if (value) {
-        bit->fast += (uint16_t)((65535 - bit->fast) >> 4);
-        bit->slow += (uint16_t)((65535 - bit->slow) >> 7);
-    } else {
-        bit->fast -= bit->fast >> 4;
-        bit->slow -= bit->slow >> 7;
-    }
-}
-
-INLINE void encode(Encoder *e, Bit *bits, int context, int value) {
-    Bit *bit = bits + context;
-    uint32_t bound = (e->range >> 15) * (((uint32_t)bit->fast + bit->slow) >> 2);
-    if (e->counts) e->counts[2 * context + value]++;
-    if (value) {
-        e->range = bound;
-    } else {
-        e->low += bound;
-        e->range -= bound;
-    }
-    adapt(bit, value);
-    while (e->range < 1u << 24) {
-        e->range <<= 8;
-        shift_out(e);
-    }
-}
-
-INLINE void encode_plain(Encoder *e, uint32_t value, int count) {
-    while (count--) {
-        e->range >>= 1;
-        if (!(value >> count & 1)) e->low += e->range;
-        while (e->range < 1u << 24) {
-            e->range <<= 8;
-            shift_out(e);
-        }
-    }
-}
-
-/* The value in [low, low + range) that ends in the most zeros. */
-static uint64_t shortest(uint64_t low, uint32_t range) {
-    for (int keep = 0; keep < 32; keep++) {
-        uint64_t mask = 0xFFFFFFFFull >> keep, value = (low + mask) & ~mask;
-        if (value < low + range) return value;
-    }
-    return low;
-}
-
-static void finish(Encoder *e) {
-    e->low = shortest(e->low, e->range);
-    for (int i = 0; i < 5; i++) shift_out(e);
-    if (e->size > e->room) return;
-    while (e->size && e->out[e->size - 1] == 0) e->size--; /* the decoder reads zeros behind the end */
-}
-
-/* Whether the bytes read are those that an encoder writes for these decisions, and no more. */
-static int finished(const Decoder *d) {
-    return d->in == d->end && (uint32_t)shortest(d->value - d->code, d->range) == d->value;
-}
-
-INLINE void shift_in(Decoder *d) {
-    uint8_t byte = d->in < d->end ? *d->in++ : 0;
-    d->code = d->code << 8 | byte;
-    d->value = d->value << 8 | byte;
-}
-
-INLINE int decode(Decoder *d, Bit *bits, int context) {
-    Bit *bit = bits + context;
-    uint32_t bound = (d->range >> 15) * (((uint32_t)bit->fast + bit->slow) >> 2);
-    int value = d->code < bound;
-    if (value) {
-        d->range = bound;
-    } else {
-        d->code -= bound;
-        d->range -= bound;
-    }
-    adapt(bit, value);
-    while (d->range < 1u << 24) {
-        d->range <<= 8;
-        shift_in(d);
-    }
-    return value;
-}
-
-INLINE uint32_t decode_plain(Decoder *d, int count) {
-    uint32_t value = 0;
-    while (count--) {
-        d->range >>= 1;
-        int bit = d->code < d->range;
-        if (!bit) d->code -= d->range;
-        value = value << 1 | (uint32_t)bit;
-        while (d->range < 1u << 24) {
-            d->range <<= 8;
-            shift_in(d);
-        }
-    }
-    return value;
-}
-
 /* ---- one residual ------------------------------------------------------------------------------------------ */
 
-INLINE void encode_residual(Encoder *e, Bit *bits, int value, int q, int signs) {
-    encode(e, bits, AT_ZERO + q, value != 0);
-    if (!value) return;
-    encode(e, bits, AT_SIGN + signs, value < 0);
-    int magnitude = abs(value);
-    for (int step = 1; step <= STEPS; step++) {
-        int more = magnitude > step;
-        encode(e, bits, AT_MORE + (step - 1) * (LEVELS / 2) + q / 2, more);
-        if (!more) return;
-    }
-    uint32_t rest = (uint32_t)(magnitude - STEPS - 1) + 4; /* Exp-Golomb of order 2 */
-    int length = 31 - __builtin_clz(rest);
-    for (int i = 2; i < length; i++) encode_plain(e, 1, 1);
-    encode_plain(e, 0, 1);
-    encode_plain(e, rest & ((1u << length) - 1), length);
+/* All that adapts while a plane is coded. Functions that have it also have an encoder or a decoder; the other is NULL. */
+typedef struct {
+    uint32_t *counts; /* of zeros and ones in each context, then in each pattern; or NULL */
+    Bit bits[CONTEXTS];
+    Bit patterns[2 * PATTERNS];
+    Mixer mixers[MIXERS];
+} State;
+
+/* Codes one decision: returns `value` when encoding, the decoded one when decoding. */
+INLINE int code(State *s, Encoder *e, Decoder *d, int context, int value) {
+    Bit *bit = s->bits + context;
+    if (e)
+        encode_bit(e, chance(bit), value);
+    else
+        value = decode_bit(d, chance(bit));
+    if (s->counts) s->counts[2 * context + value]++;
+    adapt(bit, value);
+    return value;
 }
 
-/* The residual, or a value beyond ±2·LIMIT where there is none. */
-INLINE int decode_residual(Decoder *d, Bit *bits, int q, int signs) {
-    if (!decode(d, bits, AT_ZERO + q)) return 0;
-    int negative = decode(d, bits, AT_SIGN + signs);
-    int magnitude = 1;
-    while (magnitude <= STEPS && decode(d, bits, AT_MORE + (magnitude - 1) * (LEVELS / 2) + q / 2)) magnitude++;
-    if (magnitude > STEPS) {
-        int length = 2;
-        while (length < 9 && decode_plain(d, 1)) length++;
-        magnitude = (int)((1u << length | decode_plain(d, length)) - 4) + STEPS + 1;
+INLINE int code_mixed(State *s, Encoder *e, Decoder *d, int context, int pattern, Mixer *mixer, int value) {
+    Bit *bit = s->bits + context, *other = s->patterns + pattern;
+    int32_t logits[2];
+    const uint32_t p = mix(mixer, bit, other, logits);
+    if (e)
+        encode_bit(e, p, value);
+    else
+        value = decode_bit(d, p);
+    if (s->counts) {
+        s->counts[2 * context + value]++;
+        s->counts[2 * (CONTEXTS + pattern) + value]++;
     }
+    learn(mixer, logits, p, value);
+    adapt(bit, value);
+    adapt(other, value);
+    return value;
+}
+
+INLINE int code_rest(Encoder *e, Decoder *d, int magnitude) {
+    if (e) { /* Exp-Golomb of order 2 */
+        uint32_t rest = (uint32_t)(magnitude - STEPS - 1) + 4;
+        int length = 31 - __builtin_clz(rest);
+        for (int i = 2; i < length; i++) encode_even(e, 1, 1);
+        encode_even(e, 0, 1);
+        encode_even(e, rest & ((1u << length) - 1), length);
+        return magnitude;
+    }
+    int length = 2;
+    while (length < 9 && decode_even(d, 1)) length++;
+    return (int)((1u << length | decode_even(d, length)) - 4) + STEPS + 1;
+}
+
+/* Codes a residual and returns it; a decoded one may lie beyond ±2·LIMIT where the bytes are damaged. */
+INLINE int code_residual(State *s, Encoder *e, Decoder *d, int value, int q, int signs, int pattern, int mixed) {
+    int some = value != 0;
+    some = mixed ? code_mixed(s, e, d, AT_ZERO + q, ZERO_PATTERN + pattern, s->mixers + q, some) : code(s, e, d, AT_ZERO + q, some);
+    if (!some) return 0;
+    const int negative = code(s, e, d, AT_SIGN + signs, value < 0), context = AT_MORE + q / 2;
+    int magnitude = 1, more = abs(value) > 1;
+    more = mixed ? code_mixed(s, e, d, context, MORE_PATTERN + pattern, s->mixers + LEVELS + q, more) : code(s, e, d, context, more);
+    while (more && ++magnitude <= STEPS)
+        more = code(s, e, d, context + (magnitude - 1) * (LEVELS / 2), abs(value) > magnitude);
+    if (magnitude > STEPS) magnitude = code_rest(e, d, abs(value));
     return negative ? -magnitude : magnitude;
 }
 
@@ -260,7 +151,7 @@ static void free_rows(Rows *r) {
 }
 
 /* out[x] += centre · here[x] + around · (left + right + above + below) */
-WIDE static void add_stencil(uint16_t *restrict out, const Source *s, int32_t y) {
+INLINE void add_stencil(uint16_t *restrict out, const Source *s, int32_t y) {
     const int32_t w = s->width;
     const uint16_t centre = (uint16_t)s->centre, around = (uint16_t)s->around;
     const uint8_t *here = s->magnitudes + (size_t)y * w;
@@ -275,13 +166,13 @@ WIDE static void add_stencil(uint16_t *restrict out, const Source *s, int32_t y)
     for (int32_t x = 0; x + 1 < w; x++) out[x] += (uint16_t)(around * here[x + 1]);
 }
 
-WIDE static void add_own(uint16_t *restrict out, const uint8_t *n, const uint8_t *nn, const int32_t *a, int32_t w) {
+INLINE void add_own(uint16_t *restrict out, const uint8_t *n, const uint8_t *nn, const int32_t *a, int32_t w) {
     const uint16_t an = (uint16_t)a[1], anw = (uint16_t)a[2], ane = (uint16_t)a[3], ann = (uint16_t)a[5];
     for (int32_t x = 0; x < w; x++)
         out[x] += (uint16_t)(an * n[x] + anw * n[x - 1] + ane * n[x + 1] + ann * nn[x]);
 }
 
-WIDE static void sum_runs(uint32_t *restrict out, const uint16_t *in, int32_t w) {
+INLINE void sum_runs(uint32_t *restrict out, const uint16_t *in, int32_t w) {
     for (int32_t run = 0; run * RUN < w; run++) {
         uint32_t sum = 0;
         for (int32_t i = 0; i < RUN; i++) sum += in[run * RUN + i]; /* the border behind the row is zero */
@@ -289,7 +180,7 @@ WIDE static void sum_runs(uint32_t *restrict out, const uint16_t *in, int32_t w)
     }
 }
 
-static void begin_row(Rows *r, const Model *m, const Source *sources, int32_t count, int32_t y) {
+INLINE void begin_row(Rows *r, const Model *m, const Source *sources, int32_t count, int32_t y) {
     const size_t stride = (size_t)r->width + 2 * BORDER;
     memmove(r->rows + stride, r->rows, 2 * stride);
     memset(r->rows, 0, stride);
@@ -321,9 +212,27 @@ INLINE int sign(int value) { return (value > 0) - (value < 0); }
 
 INLINE int run_level(uint32_t sum) { return level(sum >> 1); }
 
-/* One plane, forwards (data NULL) or backwards; the same walk for both, so that they cannot disagree. */
-INLINE int walk(Encoder *e, Decoder *d, int8_t *plane, uint8_t *magnitudes, const int8_t *relative, int32_t height,
-                int32_t width, const Model *m, Bit *bits, const Source *sources, int32_t count, int predicted) {
+INLINE int least(int value, int bound) { return value < bound ? value : bound; }
+
+/* Which magnitudes around are zero, one or more: a number below PATTERNS. `here`, `n`, `nn` are at the current place. */
+INLINE int pattern_of(const uint8_t *here, const uint8_t *n, const uint8_t *nn, int relative) {
+    int number = least(n[0], 2) + 3 * least(here[-1], 2) + 9 * least(n[-1], 1) + 18 * least(n[1], 1);
+    return number + 36 * least(abs(relative), 2) + 108 * least(here[-2], 1) + 216 * least(nn[0], 1);
+}
+
+/* Whether one of up to RUN values is not zero. */
+INLINE int any(const int8_t *values, int32_t length) {
+    uint64_t all = 0;
+    if (length == RUN)
+        memcpy(&all, values, RUN);
+    else
+        for (int32_t i = 0; i < length; i++) all |= (uint8_t)values[i];
+    return all != 0;
+}
+
+/* One plane, forwards or backwards; the same walk for both, so that they cannot disagree. */
+INLINE int walk(State *s, Encoder *e, Decoder *d, int8_t *plane, uint8_t *magnitudes, const int8_t *relative, int32_t height, int32_t width,
+                const Model *m, const Source *sources, int32_t count, int predicted, int mixed) {
     Rows r;
     if (make_rows(&r, width)) {
         free_rows(&r);
@@ -343,15 +252,7 @@ INLINE int walk(Encoder *e, Decoder *d, int8_t *plane, uint8_t *magnitudes, cons
                 int q = run_level(r.runs[x / RUN] + 4 * a_w * here[x - 1]);
                 int32_t length = width - x < RUN ? width - x : RUN;
                 if (q < RUN_LEVELS) {
-                    int some = 0;
-                    if (e) {
-                        for (int32_t i = 0; i < length; i++) some |= line[x + i];
-                        some = some != 0;
-                        encode(e, bits, AT_RUN + q, some);
-                    } else {
-                        some = decode(d, bits, AT_RUN + q);
-                    }
-                    if (!some) {
+                    if (!code(s, e, d, AT_RUN + q, e ? any(line + x, length) : 0)) {
                         if (d) memset(line + x, 0, (size_t)length);
                         x += length - 1;
                         continue;
@@ -359,23 +260,17 @@ INLINE int walk(Encoder *e, Decoder *d, int8_t *plane, uint8_t *magnitudes, cons
                 }
             }
             int q = level(r.above[x] + a_w * here[x - 1] + a_ww * here[x - 2]);
-            int guess = predicted ? predict(m, values + x, above + x) : 0;
+            int guess = predicted ? predict(m, values + x, above + x) : 0, beside = other ? other[x] : 0;
             int signs = 13;
-            if (!predicted) signs += 3 * sign(values[x - 1]) + 9 * sign(above[x]) + (other ? sign(other[x]) : 0);
-            int residual;
-            if (e) {
-                residual = line[x] - guess;
-                encode_residual(e, bits, residual, q, signs);
-            } else {
-                residual = decode_residual(d, bits, q, signs);
-                int value = residual + guess;
-                if (value < -LIMIT || value > LIMIT) {
-                    result = DAMAGED;
-                    break;
-                }
-                line[x] = (int8_t)value;
+            if (!predicted) signs += 3 * sign(values[x - 1]) + 9 * sign(above[x]) + sign(beside);
+            int pattern = mixed ? pattern_of(here + x, here + x + stride, here + x + 2 * stride, beside) : 0;
+            int residual = code_residual(s, e, d, e ? line[x] - guess : 0, q, signs, pattern, mixed);
+            int value = residual + guess;
+            if (value < -LIMIT || value > LIMIT) {
+                result = DAMAGED;
+                break;
             }
-            values[x] = line[x];
+            values[x] = line[x] = (int8_t)value;
             here[x] = (uint8_t)abs(residual);
         }
         if (d) memcpy(magnitudes + (size_t)y * width, here, (size_t)width);
@@ -386,13 +281,30 @@ INLINE int walk(Encoder *e, Decoder *d, int8_t *plane, uint8_t *magnitudes, cons
 
 static int has_prediction(const Model *m) { return m->predict[0] || m->predict[1] || m->predict[2] || m->predict[3]; }
 
-static void start(Bit *bits, const uint16_t *tables) {
-    for (int i = 0; i < CONTEXTS; i++) bits[i].fast = bits[i].slow = tables[i];
+/* The tables of a channel. */
+typedef struct {
+    const uint16_t *contexts; /* [CONTEXTS] probability of a 1 at the start, in 1/65536 */
+    const uint16_t *patterns; /* [2·PATTERNS] the same; NULL: nothing is mixed */
+    const int32_t *mixers;    /* [MIXERS][2] weights at the start */
+} Tables;
+
+INLINE int run(State *s, Encoder *e, Decoder *d, const Tables *t, int8_t *plane, uint8_t *magnitudes, const int8_t *relative, int32_t height,
+               int32_t width, const Model *m, const Source *sources, int32_t count) {
+    for (int i = 0; i < CONTEXTS; i++) s->bits[i].fast = s->bits[i].slow = t->contexts[i];
+    if (!t->patterns)
+        return has_prediction(m) ? walk(s, e, d, plane, magnitudes, relative, height, width, m, sources, count, 1, 0)
+                                 : walk(s, e, d, plane, magnitudes, relative, height, width, m, sources, count, 0, 0);
+    for (int i = 0; i < 2 * PATTERNS; i++) s->patterns[i].fast = s->patterns[i].slow = t->patterns[i];
+    memcpy(s->mixers, t->mixers, sizeof s->mixers);
+    return has_prediction(m) ? walk(s, e, d, plane, magnitudes, relative, height, width, m, sources, count, 1, 1)
+                             : walk(s, e, d, plane, magnitudes, relative, height, width, m, sources, count, 0, 1);
 }
 
 /* ---- what Python calls ------------------------------------------------------------------------------------- */
 
 EXPORT int32_t frappe_contexts(void) { return CONTEXTS; }
+EXPORT int32_t frappe_patterns(void) { return 2 * PATTERNS; }
+EXPORT int32_t frappe_mixers(void) { return MIXERS; }
 
 /* Magnitudes of the residuals of a plane (height, width). */
 EXPORT void frappe_magnitudes(const int8_t *plane, int32_t height, int32_t width, const Model *m, uint8_t *out) {
@@ -415,35 +327,41 @@ EXPORT void frappe_magnitudes(const int8_t *plane, int32_t height, int32_t width
         }
 }
 
-/* Code a plane into at most `room` bytes. `relative`: a plane whose signs help, or NULL. `counts`: [contexts][2] to add
-   decisions to, or NULL. Returns the number of bytes, or an error below zero. */
-EXPORT int64_t frappe_encode(const int8_t *plane, const int8_t *relative, int32_t height, int32_t width, const Model *m,
-                             const uint16_t *tables, const Source *sources, int32_t count, uint8_t *out, int64_t room,
-                             uint32_t *counts) {
-    Bit bits[CONTEXTS];
-    Encoder e = {.range = 0xFFFFFFFFu, .out = out, .room = (size_t)room, .counts = counts};
-    start(bits, tables);
-    int8_t *in = (int8_t *)plane;
-    int result = has_prediction(m)
-                     ? walk(&e, NULL, in, NULL, relative, height, width, m, bits, sources, count, 1)
-                     : walk(&e, NULL, in, NULL, relative, height, width, m, bits, sources, count, 0);
+/* Code a plane into at most `room` bytes. `relative`: a plane whose signs help, or NULL. `counts`: [contexts + patterns]
+   [2] to add decisions to, or NULL; then `learnt` gets the mixers' weights at the end. Returns the number of bytes, or
+   an error below zero. */
+INLINE int64_t encode(const int8_t *plane, const int8_t *relative, int32_t height, int32_t width, const Model *m,
+                      const Tables *tables, const Source *sources, int32_t count, uint8_t *out, int64_t room,
+                      uint32_t *counts, int32_t *learnt) {
+    Encoder e = {.range = 0xFFFFFFFFu, .out = out, .room = (size_t)room};
+    State s = {.counts = counts};
+    int result = run(&s, &e, NULL, tables, (int8_t *)plane, NULL, relative, height, width, m, sources, count);
     if (result) return result;
     finish(&e);
+    if (counts && tables->patterns) memcpy(learnt, s.mixers, sizeof s.mixers);
     return e.size > e.room ? NO_ROOM : (int64_t)e.size;
 }
 
 /* Decode `size` bytes into a plane and its magnitudes. Returns 0, or an error below zero. */
-EXPORT int32_t frappe_decode(const uint8_t *data, int64_t size, int8_t *plane, uint8_t *magnitudes,
-                             const int8_t *relative, int32_t height, int32_t width, const Model *m,
-                             const uint16_t *tables, const Source *sources, int32_t count) {
-    Bit bits[CONTEXTS];
+INLINE int32_t decode(const uint8_t *data, int64_t size, int8_t *plane, uint8_t *magnitudes, const int8_t *relative,
+                      int32_t height, int32_t width, const Model *m, const Tables *tables, const Source *sources,
+                      int32_t count) {
     Decoder d = {.range = 0xFFFFFFFFu, .in = data, .end = data + size};
-    start(bits, tables);
+    State s = {.counts = NULL};
     if (size && data[size - 1] == 0) return DAMAGED; /* an encoder leaves zeros at the end out */
     for (int i = 0; i < 4; i++) shift_in(&d);
-    int result = has_prediction(m)
-                     ? walk(NULL, &d, plane, magnitudes, relative, height, width, m, bits, sources, count, 1)
-                     : walk(NULL, &d, plane, magnitudes, relative, height, width, m, bits, sources, count, 0);
+    int result = run(&s, NULL, &d, tables, plane, magnitudes, relative, height, width, m, sources, count);
     if (result) return result;
     return finished(&d) ? OK : DAMAGED;
 }
+
+EXPORTED(int64_t, encode,
+         (const int8_t *plane, const int8_t *relative, int32_t height, int32_t width, const Model *m,
+          const Tables *tables, const Source *sources, int32_t count, uint8_t *out, int64_t room, uint32_t *counts,
+          int32_t *learnt),
+         (plane, relative, height, width, m, tables, sources, count, out, room, counts, learnt))
+
+EXPORTED(int32_t, decode,
+         (const uint8_t *data, int64_t size, int8_t *plane, uint8_t *magnitudes, const int8_t *relative,
+          int32_t height, int32_t width, const Model *m, const Tables *tables, const Source *sources, int32_t count),
+         (data, size, plane, magnitudes, relative, height, width, m, tables, sources, count))

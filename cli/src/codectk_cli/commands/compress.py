@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ from codectk_cli.shared import codec_of, complete_codec, each, load_registry, pl
 if TYPE_CHECKING:
     from codectk.compression import LoadedCodec
     from codectk.images import Picture
-    from codectk.options import Options
 
 
 class CompressCommand(OptionsCommand):
@@ -55,6 +55,8 @@ class CompressCommand(OptionsCommand):
 @click.option("--force", is_flag=True, help="Replace output files that exist.")
 @click.option("--background", metavar="COLOUR", help="Lay transparent parts on this colour, such as white or #ff8800.")
 @click.option("--depth", type=click.Choice(["8"]), help="Reduce deeper pictures to 8 bits.")
+@click.option("--bpp", type=click.FloatRange(min=0, min_open=True), help="Largest bits per pixel: search the setting.")
+@click.option("--psnr", type=float, help="Least quality in dB: search the smallest file that has it.")
 @click.option("--device", default="auto", show_default=True, help="Where networks run: auto, cpu, cuda or cuda:N.")
 @click.pass_context
 def command(
@@ -67,6 +69,8 @@ def command(
     force: bool,
     background: str | None,
     depth: str | None,
+    bpp: float | None,
+    psnr: float | None,
     device: str,
     **_: Any,
 ) -> int:
@@ -79,14 +83,15 @@ def command(
     plan = plan_outputs(files, out, ".ctk")
     loaded = load_codec(name, weights, device)
     (model,) = ctx.meta["codectk.models"]
-    options = loaded.encode_options(given(ctx, model))
+    values = given(ctx, model)
+    loaded.encode_options(values)  # wrong ones are told before any file is read
 
     def work(source: Path, target: Path) -> None:
         refuse_existing(target, force)
         picture = read_array(source, background, int(depth) if depth else None)
         for note in picture.notes:
             warn(f"{source}: {note}.")
-        write_bytes(target, _compress(loaded, picture, options, source), force)
+        write_bytes(target, _compress(loaded, picture, values, source, bpp, psnr), force)
         size, info = target.stat().st_size, picture.info
         unit = "bpp" if info.is_image else "bits per value"
         click.echo(f"{source} → {target}  {size} bytes, {8 * size / info.pixels:.4f} {unit}")
@@ -102,10 +107,21 @@ def _named_codec(ctx: click.Context) -> str:
     return name
 
 
-def _compress(loaded: LoadedCodec, picture: Picture, options: Options, source: Path) -> bytes:
+def _compress(
+    loaded: LoadedCodec,
+    picture: Picture,
+    values: Mapping[str, Any],
+    source: Path,
+    bpp: float | None,
+    psnr: float | None,
+) -> bytes:
     """The bytes of the file; an error names the input."""
     try:
-        return loaded.compress(picture.x, picture.info, options).data
+        if bpp is None and psnr is None:
+            return loaded.compress(picture.x, picture.info, loaded.encode_options(values)).data
+        from codectk.target import compress_to
+
+        return compress_to(loaded, picture.x, picture.info, values, bpp=bpp, psnr=psnr).data
     except CodectkError as error:
         raise type(error)(f"{source}: {error.problem}", error.next_step) from error
 

@@ -138,7 +138,7 @@ def _compare(
 
 def _with_size(candidate: Candidate, picture: Picture, size: int) -> Candidate:
     """The candidate with one more setting: the quality whose file comes nearest to `size` bytes, by bisection."""
-    option = str(candidate.loaded.spec.rate_option)
+    option = str(candidate.loaded.rate_option)
     low, high = 1, 100
     sizes: dict[int, int] = {}
     while low <= high:

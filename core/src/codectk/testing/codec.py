@@ -84,7 +84,7 @@ class CodecConformance(HostileFiles, SpecConformance):
         """Encode options besides the defaults."""
         if self.settings is not None:
             return [dict(values) for values in self.settings]
-        points, name = self.loaded().codec.rate_points, self.spec.rate_option
+        points, name = self.loaded().codec.rate_points, self.loaded().rate_option
         return [{name: point} for point in dict.fromkeys((points[0], points[-1]))] if name and points else []
 
     def compress(self, x: Array, info: ArrayInfo, values: Mapping[str, Any] | None = None) -> bytes:
@@ -123,7 +123,11 @@ class CodecConformance(HostileFiles, SpecConformance):
             assert callable(getattr(registered.load(spec.target), method, None)), f"{spec.target} has no {method}"
         assert spec.bitstream_version in spec.reads, "it does not read the version that it writes"
         assert spec.rate_option is None or spec.rate_option in fields, f"there is no option {spec.rate_option}"
-        assert not self.loaded().codec.rate_points or spec.rate_option, "rate points need a rate option"
+        option = self.loaded().rate_option
+        assert option is None or option in fields, f"there is no option {option}"
+        assert not self.loaded().codec.rate_points or option, "rate points need a rate option"
+        for values in self.loaded().rate_ladder:
+            self.loaded().encode_options(values)
         for guarantee in spec.guarantees:
             assert guarantee.option in fields, f"guarantee: there is no option {guarantee.option}"
             metric = get_registry().find(MetricSpec, guarantee.metric).spec

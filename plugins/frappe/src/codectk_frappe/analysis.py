@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from codectk.arrays import Array
 from codectk_frappe.native import Group, library
-from codectk_frappe.options import LIMIT, ModelOptions
+from codectk_frappe.options import LIMIT, MAX_DEADZONE, SPARSE, ModelOptions
 
 Int8 = NDArray[np.int8]
 Float32 = NDArray[np.float32]
@@ -48,21 +48,46 @@ class Analysis:
         Returns:
             One int8 array (n_s, H/p, W/p) per scale group.
         """
+        out = self.room(x.shape[0], x.shape[1], n)
+        self.fill(out, x, 0, x.shape[0], step)
+        return out
+
+    def room(self, height: int, width: int, n: int) -> list[Int8]:
+        """Arrays for the latents of a picture."""
+        return [np.empty((g.count, height // g.ps, width // g.ps), np.int8) for g in self.options.groups(n)]
+
+    def fill(self, out: list[Int8], x: Array, top: int, bottom: int, step: float) -> None:
+        """Compute the latents of the pixel rows `top` to `bottom` alone, as if there were no others.
+
+        Args:
+            out: from `room`; the part that belongs to these rows is written.
+            x: picture (H, W, 3) uint8, contiguous.
+            top, bottom: multiples of `options.multiple_of`.
+            step: see `latents`.
+        """
         x = np.ascontiguousarray(x)
-        height, width, _ = x.shape
-        groups = self.options.groups(n)
-        out = [np.empty((g.count, height // g.ps, width // g.ps), np.int8) for g in groups]
-        parts = [filters.narrow(g.count, step) for filters, g in zip(self.filters, groups, strict=False)]
-        array = (Group * len(groups))(*(part.group(latent) for part, latent in zip(parts, out, strict=True)))
+        zone = np.array([self.options.deadzone, self.options.sparse_deadzone, SPARSE, MAX_DEADZONE], np.float32)
+        rounds = bool(zone[:2].any())
+        parts = []
+        for filters, latent in zip(self.filters, out, strict=False):
+            rows = slice(top // filters.ps, bottom // filters.ps)
+            shape = (len(latent), rows.stop - rows.start, latent.shape[2])
+            # Fine integers have no place in a picture's latents: those of these rows are laid out like all of them.
+            fine = np.empty(shape, np.int16) if rounds else None
+            target = np.empty(shape, np.int8) if rounds else latent[:, rows]
+            parts.append((filters.narrow(len(latent), step), target, fine))
+        groups = (Group * len(parts))(*(part.group(target, fine) for part, target, fine in parts))
         error = library().frappe_analyse(
-            x.ctypes.data,
-            *(height, width, self.options.multiple_of),
+            x[top:bottom].ctypes.data,
+            *(bottom - top, x.shape[1], self.options.multiple_of),
             None if self.table is None else self.table.ctypes.data,
-            *(array, len(groups), 0.5 - self.options.deadzone, self.options.encoder_arch == "LF8"),
+            *(groups, len(groups), zone.ctypes.data if rounds else None, self.options.encoder_arch == "LF8"),
         )
         if error:
             raise MemoryError("no memory for the filters")
-        return out
+        if rounds:
+            for latent, (part, target, _) in zip(out, parts, strict=True):
+                latent[:, top // part.ps : bottom // part.ps] = target
 
 
 def _linear_light() -> Float32:
@@ -82,10 +107,13 @@ class _Part:
     sigma: Float32
     scale: Float32
 
-    def group(self, out: Int8) -> Group:
-        """The C structure that writes into `out`, (channels, H/p, W/p)."""
+    def group(self, out: Int8, fine: Array | None) -> Group:
+        """The C structure that writes into `out`, (channels, rows, columns), by way of `fine`, of the same strides."""
         arrays = (self.weights, self.bias, self.sigma, self.scale, out)
-        return Group(self.ps, len(out), *(array.ctypes.data for array in arrays), out[0].size)
+        plane = out.strides[0] // out.itemsize
+        return Group(
+            self.ps, len(out), *(a.ctypes.data for a in arrays), None if fine is None else fine.ctypes.data, plane
+        )
 
 
 class _Filters:

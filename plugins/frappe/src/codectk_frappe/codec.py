@@ -1,10 +1,10 @@
 """The frappe codec: compiled filters and coders on the way in, torch only on the way out.
 
-encode: picture ─ Analysis ─ int8 latents per scale ─ coder ─ segments
-decode: segments ─ coder ─ latents ─ decoder, tile by tile ─ picture
+encode: picture ─ Analysis ─ int8 latents per scale ─ Payload ─ segments
+decode: segments ─ Payload ─ latents ─ decoder, tile by tile ─ picture
 
-Weights of mode progressive have a decoder per number of channels; a segment is JPEG-LS of a scale group (bitstream.py).
-Weights of mode joint have one decoder and tables for an entropy coder; a segment is a channel (coder.py).
+Weights of mode progressive have a decoder per number of channels; a segment is by default JPEG-LS of a scale group.
+Weights of mode joint have one decoder and tables for an entropy coder; a segment is by default a channel.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,21 @@ from codectk.arrays import Array, ArrayInfo, tiles
 from codectk.checkpoint import Checkpoint
 from codectk.codec import Codec, Encoded, symbol_check
 from codectk.errors import CodectkError, ContainerError, OptionsError, WeightsError
-from codectk_frappe import bitstream
 from codectk_frappe.analysis import Analysis, Int8
-from codectk_frappe.coder import Coder, planes_of
-from codectk_frappe.options import EncodeOptions, ModelOptions
+from codectk_frappe.coder import Coder, cold_tables
+from codectk_frappe.options import MAX_STEP, EncodeOptions, ModelOptions
+from codectk_frappe.payload import BY_CHANNEL, CODERS, Payload
 from codectk_frappe.plugin import READS
+from codectk_frappe.strips import strip_count, thread_count
 
 if TYPE_CHECKING:
     from codectk_frappe.model import Decoder
+
+
+STEPS = (1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0)
+"""Widths of quantiser steps that `evaluate` goes through."""
+LADDER = 96
+"""Settings that a search by size or quality has between the widest step and 1: each about 3 % of the size apart."""
 
 
 class FrappeCodec(Codec):
@@ -50,12 +57,22 @@ class FrappeCodec(Codec):
         except ValueError as error:
             raise _unfit(str(error)) from None
         self.joint = options.mode == "joint"
+        self.coder = _coder(options, tensors)
+        self.decodable = tuple(range(1, len(options.ps) + 1))
         if self.joint:
-            self.rate_points: tuple[int, ...] = tuple(range(1, len(options.ps) + 1))
-            self.coder = _coder(options, tensors)
+            self.rate_option, self.rate_points = "step", STEPS
             return
         present = {name.split(".")[1] for name in tensors if name.startswith("merged.")}
-        self.rate_points = tuple(n for n in range(1, len(options.ps) + 1) if str(n) in present)
+        self.decodable = tuple(n for n in self.decodable if str(n) in present)
+        self.rate_points = self.decodable
+
+    @property
+    def rate_ladder(self) -> tuple[dict[str, Any], ...]:
+        """Settings from the smallest to the largest file."""
+        if not self.joint:
+            return tuple({"channels": n} for n in self.decodable)
+        few = [{"channels": n, "step": MAX_STEP} for n in self.decodable[:-1]]
+        return (*few, *({"step": round(MAX_STEP ** (1 - i / LADDER), 4)} for i in range(LADDER + 1)))
 
     @classmethod
     def load(cls, checkpoint: Checkpoint | None, device: str) -> Self:
@@ -80,9 +97,9 @@ class FrappeCodec(Codec):
         if codec.joint:
             codec._checked("decoder.", options.shared_shapes())
             return codec
-        if not codec.rate_points:
+        if not codec.decodable:
             raise _unfit("there is no decoder among them")
-        for n in codec.rate_points:
+        for n in codec.decodable:
             codec._decoder_tensors(n)
         return codec
 
@@ -95,20 +112,27 @@ class FrappeCodec(Codec):
         """
         total = len(self.options.ps)
         n = options.channels or total
-        if n not in self.rate_points:
-            points = ", ".join(map(str, self.rate_points))
+        if n not in self.decodable:
+            points = ", ".join(map(str, self.decodable))
             raise OptionsError(f"These weights do not decode {n} channels.", f"Choose --channels from {points}.")
         if options.step != 1 and not self.joint:
             raise OptionsError("These weights have one width of quantiser steps.", "Leave --step out.")
-        latents = self.analysis.latents(x, n, options.step)
         params: dict[str, Any] = {} if n == total else {"n": n}
         if options.step != 1:
             params["step"] = options.step
-        if self.joint:
-            segments = tuple(self.coder.encode(planes_of(latents)))
-        else:
-            segments = tuple(bitstream.pack(latent) for latent in latents)
-        return Encoded(params, segments, symbol_check(*latents))
+        kind = options.coder or self._usual
+        if kind == "own" and options.effort == "fast" and self.coder.mixes:
+            kind = "fast"
+        if kind != self._usual:
+            params["coder"] = kind
+        strips = 1
+        if kind in BY_CHANNEL:
+            strips = strip_count(*x.shape[:2], self.options.multiple_of)
+        if strips > 1:
+            params["strips"] = strips
+        payload = Payload(self.options, self.coder, kind, strips, thread_count(options.threads))
+        latents, segments, seconds = payload.encode(np.ascontiguousarray(x), n, options.step, self.analysis)
+        return Encoded(params, tuple(segments), symbol_check(*latents), seconds)
 
     def decode(self, encoded: Encoded, info: ArrayInfo, options: Any = None) -> Array:
         """The picture (H, W, 3) uint8; see `Codec.decode`.
@@ -117,34 +141,32 @@ class FrappeCodec(Codec):
             ContainerError: the file asks for channels that the weights lack, or its segments are not latents.
             DesyncError: the latents are not those that were encoded.
         """
-        n, step = self._settings(encoded.params)
         height, width, _ = info.shape
-        count = len(encoded.segments)
-        if self.joint:
-            if not 1 <= count <= n:
-                raise _wrong_count(count, n, n)
-            planes = self.coder.decode(encoded.segments, height, width)
-            latents = [np.stack(planes[g.start : g.end]) for g in self.options.groups(count)]
-            encoded.verify(*latents)
-            return self.synthesise(latents, count, step)
-        groups = self.options.groups(n)
-        if not 1 <= count <= len(groups) or groups[count - 1].end not in self.rate_points:
-            raise _wrong_count(count, n, len(groups))
-        latents = [
-            bitstream.unpack(segment, g.count, height // g.ps, width // g.ps)
-            for segment, g in zip(encoded.segments, groups, strict=False)
-        ]
+        n, step, payload = self._settings(encoded.params, height)
+        latents, count = payload.decode(encoded.segments, height, width, n)
+        if count not in self.decodable:
+            raise ContainerError(
+                f"{len(encoded.segments)} segments hold {count} channels, for which these weights have no decoder.",
+                "Decode more of its segments.",
+            )
         encoded.verify(*latents)
-        return self.synthesise(latents, groups[count - 1].end)
+        return self.synthesise(latents, count, step)
 
-    def _settings(self, params: Mapping[str, Any]) -> tuple[int, float]:
-        """Number of channels and step, as a file gives them."""
+    @property
+    def _usual(self) -> str:
+        """The entropy coder of files that name none."""
+        return "own" if self.joint else "jpegls"
+
+    def _settings(self, params: Mapping[str, Any], height: int) -> tuple[int, float, Payload]:
+        """Number of channels, step and coder, as a file gives them."""
         n, step = params.get("n", len(self.options.ps)), params.get("step", 1.0)
-        known = {"n", "step"} if self.joint else {"n"}
-        fits = isinstance(n, int) and n in self.rate_points and isinstance(step, int | float) and 1 <= step <= 64
-        if not fits or set(params) - known:
+        kind, strips = params.get("coder", self._usual), params.get("strips", 1)
+        known = {"n", "coder", "strips"} | ({"step"} if self.joint else set())
+        fits = isinstance(n, int) and n in self.decodable and isinstance(step, int | float) and 1 <= step <= MAX_STEP
+        fits = fits and kind in CODERS and isinstance(strips, int) and 1 <= strips <= height // self.options.multiple_of
+        if not fits or set(params) - known or (strips > 1 and kind not in BY_CHANNEL):
             raise ContainerError(f"Parameters {dict(params)} do not fit these weights.", "The file is damaged.")
-        return n, float(step)
+        return n, float(step), Payload(self.options, self.coder, kind, strips, thread_count(0))
 
     def synthesise(self, latents: list[Int8], n: int, step: float = 1.0) -> Array:
         """Run the decoder of `n` channels.
@@ -218,18 +240,12 @@ class FrappeCodec(Codec):
 
 
 def _coder(options: ModelOptions, tensors: Mapping[str, Array]) -> Coder:
-    names = ("coder.models", "coder.sources", "coder.tables")
-    missing = [name for name in names if name not in tensors]
-    if missing:
-        raise _unfit(f"{missing[0]} is missing")
+    prefix = "coder."
+    own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     try:
-        return Coder(options, *(tensors[name] for name in names))
+        return Coder(options, own if options.mode == "joint" else cold_tables(options))
     except ValueError as error:
         raise _unfit(str(error)) from None
-
-
-def _wrong_count(count: int, n: int, expected: int) -> ContainerError:
-    return ContainerError(f"There are {count} segments where {n} channels have {expected}.", "The file is damaged.")
 
 
 def _unfit(reason: str) -> WeightsError:

@@ -18,7 +18,8 @@ from codectk.checkpoint import Checkpoint
 from codectk.errors import InputError
 from codectk.train import Run
 from codectk_frappe.analysis import Int8
-from codectk_frappe.coder import Coder, cold_tables, fit
+from codectk_frappe.coder import Coder, cold_tables
+from codectk_frappe.fitting import fit
 from codectk_frappe.model import Encoders, state_arrays
 from codectk_frappe.optimizer import Adan, warm_then_cool
 from codectk_frappe.options import LIMIT, MAX_DEADZONE, SPARSE, ModelOptions, TrainOptions
@@ -130,7 +131,7 @@ class JointTrainer(PictureTrainer):
     @torch.no_grad()
     def _measure(self, x: Tensor) -> float:
         """Bits per pixel that the entropy coder, with tables that know nothing, needs for crops at step 1."""
-        coder = Coder(self.model_options, *cold_tables(self.model_options))
+        coder = Coder(self.model_options, cold_tables(self.model_options))
         latents = [_integers(self._rounded(v)) for v in self.encoders.latents(x, len(self.options.ps))]
         bits = sum(8 * coder.size([group[i] for group in latents]) for i in range(len(x)))
         return float(self.run.all_reduce(torch.tensor(bits / x[:, 0].numel(), device=x.device)))
@@ -150,7 +151,8 @@ class JointTrainer(PictureTrainer):
                 step = (1.0, 1.0, 2.0, 4.0)[len(pictures) % 4]
                 pictures.append([_integers(self._rounded(v[i] / step)) for v in latents])
         tensors = state_arrays(self.encoders, "encoders.") | state_arrays(self.decoder, "decoder.")
-        return self._checkpoint(tensors | fit(self.model_options, pictures), self.record.state_dict())
+        tables = {f"coder.{name}": table for name, table in fit(self.model_options, pictures).items()}
+        return self._checkpoint(tensors | tables, self.record.state_dict())
 
 
 class Record:
@@ -205,8 +207,8 @@ class _Model(torch.nn.Module):
 def rounded(v: Tensor, options: ModelOptions) -> Tensor:
     """To integers, as `native/analysis.c` does.
 
-    A magnitude goes up to the next from a half and the deadzone of a step. The deadzone is wider where the values around
-    are small, because there each value that is not zero costs most bits.
+    A magnitude goes up to the next from a half and the deadzone of a step. The deadzone is wider where the values
+    around are small, because there each value that is not zero costs most bits.
     """
     if not options.deadzone and not options.sparse_deadzone:
         return v.round()

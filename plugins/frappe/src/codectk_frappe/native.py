@@ -1,4 +1,4 @@
-"""The compiled parts: `native/coder.c` and `native/analysis.c`, loaded without any package of their own."""
+"""The compiled parts: `native/*.c`, loaded without any package of their own."""
 
 import ctypes
 from functools import cache
@@ -28,6 +28,12 @@ class Source(ctypes.Structure):
     )
 
 
+class Tables(ctypes.Structure):
+    """`Tables` of coder.c."""
+
+    _fields_ = (("contexts", ctypes.c_void_p), ("patterns", ctypes.c_void_p), ("mixers", ctypes.c_void_p))
+
+
 class Group(ctypes.Structure):
     """`Group` of analysis.c."""
 
@@ -39,6 +45,7 @@ class Group(ctypes.Structure):
         ("sigma", ctypes.c_void_p),
         ("scale", ctypes.c_void_p),
         ("out", ctypes.c_void_p),
+        ("fine", ctypes.c_void_p),
         ("plane", ctypes.c_int64),
     )
 
@@ -58,13 +65,15 @@ def library() -> ctypes.CDLL:
         ) from None
     pointer, i32, i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
     model, sources = ctypes.POINTER(Model), ctypes.POINTER(Source)
-    lib.frappe_contexts.restype = i32
+    for name in ("contexts", "patterns", "mixers"):
+        getattr(lib, f"frappe_{name}").restype = i32
     lib.frappe_magnitudes.argtypes = [pointer, i32, i32, model, pointer]
     lib.frappe_magnitudes.restype = None
-    lib.frappe_encode.argtypes = [pointer, pointer, i32, i32, model, pointer, sources, i32, pointer, i64, pointer]
+    walk = [pointer, i32, i32, model, ctypes.POINTER(Tables), sources, i32]
+    lib.frappe_encode.argtypes = [pointer, *walk, pointer, i64, pointer, pointer]
     lib.frappe_encode.restype = i64
-    lib.frappe_decode.argtypes = [pointer, i64, pointer, pointer, pointer, i32, i32, model, pointer, sources, i32]
+    lib.frappe_decode.argtypes = [pointer, i64, pointer, pointer, *walk]
     lib.frappe_decode.restype = i32
-    lib.frappe_analyse.argtypes = [pointer, i64, i64, i32, pointer, ctypes.POINTER(Group), i32, ctypes.c_float, i32]
+    lib.frappe_analyse.argtypes = [pointer, i64, i64, i32, pointer, ctypes.POINTER(Group), i32, pointer, i32]
     lib.frappe_analyse.restype = i32
     return lib

@@ -12,6 +12,9 @@ from codectk.options import FloatList, IntList, Options, option
 LIMIT = 127
 """Latents are integers in [-127, 127]."""
 
+MAX_STEP = 64.0
+"""Widest quantiser step that files may have."""
+
 MAX_DEADZONE, SPARSE = 0.45, 0.02
 """Bounds of the deadzone: its largest width, and what is added to the mean size of the values around, in steps."""
 
@@ -371,7 +374,14 @@ class EncodeOptions(Options):
     """Quality is the number of channels and the width of the quantiser's steps."""
 
     channels: int | None = option(None, ge=1, cli="-n", help="Leading channels to keep; all if not given.")
-    step: float = option(1.0, ge=1, le=64, help="Width of the quantiser's steps, for weights of mode joint.")
+    step: float = option(1.0, ge=1, le=MAX_STEP, help="Width of the quantiser's steps, for weights of mode joint.")
+    effort: Literal["default", "fast"] = option(
+        "default", help="Of the own entropy coder; fast takes a little more bytes."
+    )
+    coder: Literal["own", "jpegls", "hybrid"] | None = option(
+        None, help="Entropy coder: own, JPEG-LS, or JPEG-LS and zstandard. By default own for weights of mode joint."
+    )
+    threads: int = option(0, ge=0, le=256, help="Threads that encode; 0 is one for each core. The file is the same.")
 
 
 def at(values: tuple[float, ...], channel: int) -> float:

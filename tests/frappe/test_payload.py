@@ -1,5 +1,7 @@
 """Latents as segments: strips, threads, the coders to compare with, and what is refused."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -85,7 +87,7 @@ def test_strips_cover_every_row_once(height: int, width: int, area: int, monkeyp
     rows = strips.strip_rows(height, 8, strips.strip_count(height, width, 8))
     assert rows[0][0] == 0 and rows[-1][1] == height
     assert all(a < b and a % 8 == 0 for a, b in rows)
-    assert all(before[1] == after[0] for before, after in zip(rows, rows[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(rows))
 
 
 def test_all_coders_hold_the_same_latents(joint: LoadedCodec, large: np.ndarray) -> None:

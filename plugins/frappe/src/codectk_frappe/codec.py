@@ -127,7 +127,7 @@ class FrappeCodec(Codec):
             params["coder"] = kind
         strips = 1
         if kind in BY_CHANNEL:
-            strips = strip_count(*x.shape[:2], self.options.multiple_of)
+            strips = strip_count(x.shape[0], x.shape[1], self.options.multiple_of)
         if strips > 1:
             params["strips"] = strips
         payload = Payload(self.options, self.coder, kind, strips, thread_count(options.threads))

@@ -154,7 +154,7 @@ class Coder:
 
 def _check(count: int, tensors: Mapping[str, Array]) -> None:
     """Shapes and bounds; what is within them, the C code can hold."""
-    wanted = {
+    wanted: dict[str, tuple[tuple[int, ...], Any]] = {
         "models": ((count, 10), np.int16),
         "sources": ((count, count, 2), np.int16),
         "tables": ((count, CONTEXTS), np.uint16),

@@ -58,7 +58,7 @@ def fit(options: ModelOptions, pictures: Sequence[Sequence[Int8]]) -> dict[str, 
         ones, total = counts[..., 1].astype(float), counts.sum(2).astype(float)
         chances = np.clip(np.rint(65536 * (ones + 0.4) / (total + 0.8)), 256, 65536 - 256).astype(np.uint16)
         tensors["tables"], tensors["patterns"] = chances[:, :CONTEXTS].copy(), chances[:, CONTEXTS:].copy()
-        tensors["mixers"] = coder.mixers
+        tensors["mixers"] = np.asarray(coder.mixers)
     return tensors
 
 

@@ -3,6 +3,7 @@
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from codectk.errors import PluginError
 
@@ -69,7 +70,7 @@ def library() -> ctypes.CDLL:
         getattr(lib, f"frappe_{name}").restype = i32
     lib.frappe_magnitudes.argtypes = [pointer, i32, i32, model, pointer]
     lib.frappe_magnitudes.restype = None
-    walk = [pointer, i32, i32, model, ctypes.POINTER(Tables), sources, i32]
+    walk: list[Any] = [pointer, i32, i32, model, ctypes.POINTER(Tables), sources, i32]
     lib.frappe_encode.argtypes = [pointer, *walk, pointer, i64, pointer, pointer]
     lib.frappe_encode.restype = i64
     lib.frappe_decode.argtypes = [pointer, i64, pointer, pointer, *walk]

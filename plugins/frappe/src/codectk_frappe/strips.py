@@ -1,18 +1,19 @@
 """Horizontal strips of a picture, coded apart: several threads work at once, and a part can be read alone.
 
-A strip begins with the probabilities of the weights and sees nothing of its neighbours. The bytes of a channel are those
-of its strips from top to bottom; the length of each but the last stands before them, as a varint.
+A strip begins with the probabilities of the weights and sees nothing of its neighbours. The bytes of a channel are
+those of its strips from top to bottom; the length of each but the last stands before them, as a varint.
 """
 
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TypeVar
 
 from codectk.errors import ContainerError
 
 AREA = 1 << 19
-"""Pixels of a strip. Smaller ones cost bytes, larger ones leave threads without work; docs/frappe.md has the figures."""
+"""Pixels of a strip. Smaller ones cost bytes, larger ones leave threads without work."""
 MAX_THREADS = 16
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ def strip_rows(height: int, cell: int, count: int) -> list[tuple[int, int]]:
     """Pixel rows of each strip, as half-open ranges that are multiples of `cell`."""
     rows = height // cell
     edges = [cell * (rows * i // count) for i in range(count + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def on_threads(work: Callable[[int, int], T], rows: Iterable[tuple[int, int]], threads: int) -> list[T]:

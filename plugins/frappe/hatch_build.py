@@ -17,7 +17,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARY = "src/codectk_frappe/_native.so"
 FLAGS = ["-std=gnu11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-math-errno"]
-FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math"]
+FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-tree-slp-vectorize"]
 ZIG = [sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline", "-fno-sanitize=undefined"]
 
 

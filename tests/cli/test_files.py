@@ -52,6 +52,26 @@ def test_quality_is_a_flag_of_the_codec(tmp_path: Path, codectk: Run, photo: Pat
     assert "--quality" in codectk("compress", "-c", "jpeg", "--help").stdout
 
 
+def test_a_wanted_size_or_quality_is_reached(tmp_path: Path, codectk: Run, photo: Path) -> None:
+    large = Image.open(photo).resize((488, 344), Image.Resampling.BICUBIC)
+    large.save(tmp_path / "large.png")
+    for bpp in (0.5, 1.0):
+        done = codectk("compress", "large.png", "-c", "jpeg", "--bpp", bpp, "-o", f"{bpp}.ctk")
+        assert done.returncode == 0, done.stderr
+        assert 8 * (tmp_path / f"{bpp}.ctk").stat().st_size <= bpp * 488 * 344
+    assert (tmp_path / "0.5.ctk").stat().st_size < (tmp_path / "1.0.ctk").stat().st_size
+    assert codectk("compress", "large.png", "-c", "jpeg", "--psnr", 38, "-o", "good.ctk").returncode == 0
+    assert codectk("decompress", "good.ctk", "-o", "good.png").returncode == 0
+    error = np.mean((pixels(tmp_path / "good.png").astype(float) - np.asarray(large)) ** 2)
+    assert 10 * np.log10(255**2 / error) >= 38
+
+
+def test_wishes_that_cannot_be_met_are_told(codectk: Run, photo: Path) -> None:
+    assert "smallest file has" in mistakes(codectk("compress", photo, "-c", "jpeg", "--bpp", 0.001))
+    assert "no settings to search" in mistakes(codectk("compress", photo, "-c", "png", "--psnr", 30))
+    assert "one of --bpp and --psnr" in mistakes(codectk("compress", photo, "-c", "jpeg", "--psnr", 30, "--bpp", 1))
+
+
 def test_folders_keep_their_tree(tmp_path: Path, codectk: Run, photo: Path) -> None:
     (tmp_path / "in" / "deep").mkdir(parents=True)
     photo.rename(tmp_path / "in" / "a.png")

@@ -20,6 +20,9 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif"
 )
 """Endings by which folders are searched for pictures. A file named by the user may have any ending."""
 
+BAND = 256
+"""Rows of a picture that are copied at once."""
+
 LARGE_PIXELS = 1 << 22
 """PNG files of larger pictures are compressed with less effort."""
 
@@ -73,9 +76,10 @@ def read_image(path: Path, background: str | None = None, depth: int | None = No
         if frames > 1:
             notes.append("kept the first picture of a multi-picture file")
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        plain = _to_srgb(_to_plain_mode(path, upright, image.format), image.info.get("icc_profile"), notes)
-        x = np.asarray(_flatten(plain, background, notes))
+        format_name = image.format
+        ImageOps.exif_transpose(image, in_place=True)  # no copy where the picture is upright
+        plain = _to_srgb(_to_plain_mode(path, image, format_name), image.info.get("icc_profile"), notes)
+        x = _array(_flatten(plain, background, notes))
     x = np.ascontiguousarray(x[:, :, np.newaxis] if x.ndim == 2 else x)
     if x.dtype == np.uint16 and depth == 8:
         x = ((x.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -108,6 +112,16 @@ def write_image(path: Path, x: Array, info: ArrayInfo, force: bool = False) -> N
 def to_pillow(x: Array) -> Image.Image:
     """A Pillow image of an array (H, W, C)."""
     return Image.fromarray(x[:, :, 0] if x.shape[2] == 1 else x)
+
+
+def _array(image: Image.Image) -> Array:
+    """The picture's array, taken over in bands: at once, Pillow would hold it twice more for the time of it."""
+    width, height = image.size
+    first = np.asarray(image.crop((0, 0, width, min(BAND, height))))
+    x = np.empty((height, *first.shape[1:]), first.dtype)
+    for top in range(0, height, BAND):
+        x[top : top + BAND] = np.asarray(image.crop((0, top, width, min(top + BAND, height))))
+    return x
 
 
 @contextmanager
@@ -172,9 +186,11 @@ def _to_plain_mode(path: Path, image: Image.Image, format_name: str | None) -> I
         return Image.fromarray(np.asarray(image).astype(np.uint16))
     if image.has_transparency_data:
         return image.convert("RGBA")
-    if image.mode in ("1", "L"):
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode == "1":
         return image.convert("L")
-    if image.mode in ("P", "RGB", "RGBX", "YCbCr"):
+    if image.mode in ("P", "RGBX", "YCbCr"):
         return image.convert("RGB")
     raise InputError(
         f"{path} holds {image.mode} values, which no picture codec here keeps.",

@@ -162,9 +162,9 @@ class Record:
         self.data, self.multiplier, self.bpp = data, 1.0, 0.0
 
     def steer(self, measured: float, target: float) -> None:
-        """Follow the measured rate, smoothed."""
+        """Follow the measured rate, smoothed; more slowly than the filters follow the weight, or both would swing."""
         self.bpp = measured if self.bpp == 0 else 0.8 * self.bpp + 0.2 * measured
-        self.multiplier *= float(np.exp(np.clip(0.5 * (self.bpp / target - 1), -0.2, 0.2)))
+        self.multiplier *= float(np.exp(np.clip(0.1 * (self.bpp / target - 1), -0.05, 0.05)))
         self.multiplier = min(max(self.multiplier, 0.25), 4.0)
 
     def state_dict(self) -> dict[str, Any]:

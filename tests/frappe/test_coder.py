@@ -102,6 +102,22 @@ def test_damaged_bytes_are_an_error_or_planes(coder: Coder) -> None:
     assert refused > 0
 
 
+def test_bytes_that_no_encoder_writes_are_refused() -> None:
+    """Where all values are predicted, planes have one form: what decodes is what encodes again."""
+    tensors = cold_tables(OPTIONS)
+    tensors["models"][:, 0] = 256
+    coder, rng, accepted = Coder(OPTIONS, tensors), np.random.default_rng(0), 0
+    for start in [b"\xff\xff\xff"] * 200 + [b"\xff\xff\xff\xff"] * 200:
+        data = [start + rng.bytes(int(rng.integers(9)))]
+        try:
+            planes = coder.decode(data, 72, 104)
+        except ContainerError:
+            continue
+        accepted += 1
+        assert coder.encode(planes) == data
+    assert accepted > 0
+
+
 def patterned(seed: int) -> list[np.ndarray]:
     """Planes whose values depend on which neighbours are zero, not on how large these are together."""
     rng, planes = np.random.default_rng(seed), []

@@ -352,10 +352,10 @@ INLINE int64_t encode(const int8_t *plane, const int8_t *relative, int32_t heigh
 INLINE int32_t decode(const uint8_t *data, int64_t size, int8_t *plane, uint8_t *magnitudes, const int8_t *relative,
                       int32_t height, int32_t width, const Model *m, const Tables *tables, const Source *sources,
                       int32_t count) {
-    Decoder d = {.range = 0xFFFFFFFFu, .in = data, .end = data + size};
+    Decoder d;
     State s = {.counts = NULL};
     if (size && data[size - 1] == 0) return DAMAGED; /* an encoder leaves zeros at the end out */
-    for (int i = 0; i < 4; i++) shift_in(&d);
+    start_decoder(&d, data, (size_t)size);
     int result = run(&s, NULL, &d, tables, plane, magnitudes, relative, height, width, m, sources, count);
     if (result) return result;
     return finished(&d) ? OK : DAMAGED;

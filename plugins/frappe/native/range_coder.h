@@ -24,6 +24,7 @@ typedef struct {
 typedef struct {
     uint32_t range, code;
     uint32_t value; /* the four bytes read last */
+    int beyond;     /* whether `code` was ever outside `range`, where no encoder ends */
     const uint8_t *in, *end;
 } Decoder;
 
@@ -101,13 +102,19 @@ static void finish(Encoder *e) {
 
 /* Whether the bytes read are those that an encoder writes for these decisions, and no more. */
 static int finished(const Decoder *d) {
-    return d->in == d->end && (uint32_t)shortest(d->value - d->code, d->range) == d->value;
+    return !d->beyond && d->in == d->end && (uint32_t)shortest(d->value - d->code, d->range) == d->value;
 }
 
 INLINE void shift_in(Decoder *d) {
     uint8_t byte = d->in < d->end ? *d->in++ : 0;
     d->code = d->code << 8 | byte;
     d->value = d->value << 8 | byte;
+}
+
+static void start_decoder(Decoder *d, const uint8_t *data, size_t size) {
+    *d = (Decoder){.range = 0xFFFFFFFFu, .in = data, .end = data + size};
+    for (int i = 0; i < 4; i++) shift_in(d);
+    d->beyond = d->code >= d->range;
 }
 
 INLINE int decode_bit(Decoder *d, uint32_t p) {
@@ -132,6 +139,7 @@ INLINE uint32_t decode_even(Decoder *d, int count) {
         d->range >>= 1;
         int bit = d->code < d->range;
         if (!bit) d->code -= d->range;
+        d->beyond |= d->code >= d->range; /* the last of an odd range belongs to neither half */
         value = value << 1 | (uint32_t)bit;
         while (d->range < 1u << 24) {
             d->range <<= 8;

@@ -68,6 +68,53 @@ def test_all_residuals_of_a_predicted_plane_come_back_exactly() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(planes, decoded, strict=True))
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_planes_unlike_all_that_the_tables_expect_come_back_exactly(seed: int) -> None:
+    rng, tensors = np.random.default_rng(seed), _with_mixers(cold_tables(OPTIONS))
+    for name in ("tables", "patterns"):
+        tensors[name] = rng.choice([64, 65535 - 64], tensors[name].shape).astype(np.uint16)
+    coder = Coder(OPTIONS, tensors)
+    planes = [rng.integers(-127, 128, (128 // ps, 136 // ps)).astype(np.int8) for ps in OPTIONS.ps]
+    decoded = coder.decode(coder.encode(planes), 128, 136)
+    assert all(np.array_equal(a, b) for a, b in zip(planes, decoded, strict=True))
+
+
+def test_the_layout_of_the_tables_in_memory_does_not_matter() -> None:
+    tensors = _with_mixers(cold_tables(OPTIONS))
+    tensors["mixers"] = np.random.default_rng(0).integers(-(1 << 17), 1 << 17, tensors["mixers"].shape, np.int32)
+    other = {name: np.asfortranarray(tensor) for name, tensor in tensors.items()}
+    planes = latents(72, 104)
+    assert Coder(OPTIONS, tensors).encode(planes) == Coder(OPTIONS, other).encode(planes)
+
+
+def test_planes_that_are_not_of_one_picture_are_refused(coder: Coder) -> None:
+    planes = latents(72, 104)
+    for i, wrong in (
+        (0, planes[0][:-1]),
+        (2, planes[2][:, :-1].copy()),
+        (4, planes[4].T.copy()),
+        (4, planes[4].copy("F")),
+        (1, planes[1].astype(np.int16)),
+    ):
+        with pytest.raises(ValueError, match="plane of patch size"):
+            coder.encode([*planes[:i], wrong, *planes[i + 1 :]])
+    data = coder.encode(planes)
+    for sides in ((71, 104), (72, 100), (2**31, 8)):
+        with pytest.raises(ValueError, match="no planes"):
+            coder.decode(data, *sides)
+
+
+def test_no_memory_is_not_called_a_damaged_file(coder: Coder, monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoMemory:
+        def frappe_decode(self, *_: object) -> int:
+            return -2
+
+    data = coder.encode(latents(8, 8))
+    monkeypatch.setattr("codectk_frappe.coder.library", NoMemory)
+    with pytest.raises(MemoryError):
+        coder.decode(data, 8, 8)
+
+
 def test_every_prefix_decodes_to_the_same_planes(coder: Coder) -> None:
     planes = latents(72, 104)
     data = coder.encode(planes)
@@ -161,6 +208,7 @@ def _with_mixers(tables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         ("models", lambda m: m.astype(np.int32)),
         ("models", lambda m: m + np.int16(2000)),
         ("models", lambda m: m - np.int16(100)),
+        ("models", lambda m: np.where(np.arange(10) == 2, np.int16(-32768), m)),
         ("sources", lambda s: s + np.int16(1000)),
         ("sources", lambda s: s[:2]),
         ("tables", lambda t: t * np.uint16(0)),

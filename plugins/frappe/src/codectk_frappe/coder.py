@@ -29,8 +29,15 @@ CONTEXTS = 16 + 32 + 27 + 14 * 16
 PATTERNS = 2 * 432
 MIXERS = 64
 MAX_WEIGHT = 500
-"""Largest sum of a channel's activity weights: 127 times as much still fits 16 bits."""
+"""Largest sum of a channel's activity weights: 127 times as much still fits 16 bits. Residuals of predicted values
+reach 254; should most around be so large, activities wrap, and do so alike wherever a file is written or read."""
+MAX_PREDICT = 1024
 MAX_MIXER = 1 << 18
+MAX_SIDE = (1 << 31) - 1
+"""Rows and columns of a plane that the C code can count."""
+MARGIN = 1 << 15
+"""Bytes that probabilities may cost until they have adapted, whatever they were at the start."""
+NO_MEMORY = -2
 
 Counts = NDArray[np.uint32]
 
@@ -51,9 +58,9 @@ class Coder:
         _check(len(self.ps), tensors)
         self.mixes = "patterns" in tensors
         self.models = [_model(row) for row in tensors["models"]]
-        self.tables = np.ascontiguousarray(tensors["tables"])
-        self.patterns = np.ascontiguousarray(tensors["patterns"]) if self.mixes else None
-        self.mixers = np.array(tensors["mixers"]) if self.mixes else None
+        self.tables = np.array(tensors["tables"], order="C")
+        self.patterns = np.array(tensors["patterns"], order="C") if self.mixes else None
+        self.mixers = np.array(tensors["mixers"], order="C") if self.mixes else None
         sources, ps = tensors["sources"], self.ps
         self.helpers = [
             [(j, *map(int, sources[i, j])) for j in range(i) if sources[i, j].any() and ps[j] % ps[i] == 0]
@@ -68,6 +75,9 @@ class Coder:
             fast: mix nothing.
             counts: (N, contexts + patterns, 2), to which decisions are added; the mixers' weights then stay as they
                 were learnt. For `fitting.fit` alone.
+
+        Raises:
+            ValueError: the planes are not those of one picture.
         """
         magnitudes = self.magnitudes(planes)
         return [self._encode_one(i, planes, magnitudes, fast, counts) for i in range(len(planes))]
@@ -77,7 +87,12 @@ class Coder:
         return sum(map(len, self.encode(planes_of(groups))))
 
     def magnitudes(self, planes: Sequence[Int8]) -> list[NDArray[np.uint8]]:
-        """Magnitudes of the residuals, from which activities come."""
+        """Magnitudes of the residuals, from which activities come.
+
+        Raises:
+            ValueError: the planes are not those of one picture.
+        """
+        self._check_planes(planes)
         lib, out = library(), []
         for plane, model in zip(planes, self.models, strict=False):
             magnitudes = np.empty(plane.shape, np.uint8)
@@ -89,7 +104,7 @@ class Coder:
         self, i: int, planes: Sequence[Int8], magnitudes: Sequence[Array], fast: bool, counts: Counts | None
     ) -> bytes:
         plane = planes[i]
-        room = 2 * plane.size + 64
+        room = 2 * plane.size + MARGIN
         out = np.empty(room, np.uint8)
         learnt = None if counts is None or self.mixers is None else self.mixers[i].ctypes.data
         size = library().frappe_encode(
@@ -110,7 +125,10 @@ class Coder:
 
         Raises:
             ContainerError: the bytes are not such planes.
+            ValueError: the sides are not multiples of all patch sizes.
         """
+        if max(height, width) > MAX_SIDE or any(height % ps or width % ps for ps in self.ps[: len(data)]):
+            raise ValueError(f"{height} x {width} pixels have no planes of patch sizes {self.ps[: len(data)]}")
         planes: list[Int8] = []
         magnitudes: list[NDArray[np.uint8]] = []
         for i, part in enumerate(data):
@@ -127,11 +145,21 @@ class Coder:
                 self._tables(i, fast),
                 *self._sources(i, magnitudes),
             )
+            if error == NO_MEMORY:
+                raise MemoryError("no memory to decode latents")
             if error:
                 raise ContainerError(f"The latents of channel {i + 1} are damaged.", "Compress the original again.")
             planes.append(plane)
             magnitudes.append(size)
         return planes
+
+    def _check_planes(self, planes: Sequence[Int8]) -> None:
+        """The C code relies on all that is refused here."""
+        for plane, ps in zip(planes, self.ps, strict=False):
+            sides = plane.shape[0] * ps, plane.shape[1] * ps
+            same = sides == (planes[0].shape[0] * self.ps[0], planes[0].shape[1] * self.ps[0])
+            if not same or max(sides) > MAX_SIDE or plane.dtype != np.int8 or not plane.flags.c_contiguous:
+                raise ValueError(f"{plane.dtype} {plane.shape} is no contiguous int8 plane of patch size {ps}")
 
     def _relative(self, i: int, planes: Sequence[Int8]) -> int | None:
         """The previous channel of the same patch size, whose signs help."""
@@ -172,7 +200,8 @@ def _check(count: int, tensors: Mapping[str, Array]) -> None:
     if models[:, 4:].min() < 0 or sources.min() < 0 or total.max() > MAX_WEIGHT:
         raise ValueError(f"coder: weights of the activity must be 0 or more, and {MAX_WEIGHT} at most together")
     chances = [tensors[name] for name in ("tables", "patterns") if name in tensors]
-    if np.abs(models[:, :4]).max() > 1024 or any(t.min() < 64 or t.max() > 65535 - 64 for t in chances):
+    predictions = np.abs(models[:, :4].astype(int))
+    if predictions.max() > MAX_PREDICT or any(t.min() < 64 or t.max() > 65535 - 64 for t in chances):
         raise ValueError("coder: predictions or probabilities out of bounds")
     if "mixers" in tensors and np.abs(tensors["mixers"].astype(np.int64)).max() > MAX_MIXER:
         raise ValueError("coder: weights of the mixers out of bounds")

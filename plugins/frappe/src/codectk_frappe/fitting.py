@@ -9,6 +9,7 @@ from codectk.arrays import Array
 from codectk_frappe.analysis import Int8
 from codectk_frappe.coder import (
     CONTEXTS,
+    MAX_PREDICT,
     MAX_WEIGHT,
     MIXERS,
     PATTERNS,
@@ -78,7 +79,7 @@ def _fit_prediction(planes: Sequence[Int8]) -> Array:
     weights = np.linalg.solve(a.T @ a + 1e-9 * np.eye(4), a.T @ b)
     if not energy or 1 - np.square(b - a @ weights).sum() / energy < PREDICT:
         return np.zeros(4, np.int16)
-    quantised: Array = np.clip(np.rint(256 * weights), -1024, 1024).astype(np.int16)
+    quantised: Array = np.clip(np.rint(256 * weights), -MAX_PREDICT, MAX_PREDICT).astype(np.int16)
     return quantised
 
 

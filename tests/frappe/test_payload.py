@@ -1,5 +1,6 @@
 """Latents as segments: strips, threads, the coders to compare with, and what is refused."""
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -88,6 +89,21 @@ def test_strips_cover_every_row_once(height: int, width: int, area: int, monkeyp
     assert rows[0][0] == 0 and rows[-1][1] == height
     assert all(a < b and a % 8 == 0 for a, b in rows)
     assert all(before[1] == after[0] for before, after in pairwise(rows))
+
+
+def test_strips_without_bytes_take_no_memory(joint: LoadedCodec) -> None:
+    file = made(joint, np.zeros((16, 16, 3), np.uint8))
+    count = 10**6
+    info = ArrayInfo("image/rgb8", (16 * count, 16, 3))
+    header = container.Header(**{**vars(file.header), "info": info, "params": {"strips": count}})
+    hostile = container.unpack(container.pack(header, [b"\x00" * 100] * 4))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ContainerError, match="strips"):
+            joint.decompress(hostile)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_all_coders_hold_the_same_latents(joint: LoadedCodec, large: np.ndarray) -> None:

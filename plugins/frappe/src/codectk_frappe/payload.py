@@ -53,20 +53,18 @@ class Payload:
         """
         height, width, _ = x.shape
         latents = analysis.room(height, width, n)
-        seconds = {"analysis_seconds": 0.0, "entropy_coding_seconds": 0.0}
         rows = strip_rows(height, self.options.multiple_of, self.strips)
-        workers = max(1, min(self.threads, len(rows)))
 
-        def work(top: int, bottom: int) -> list[bytes]:
+        def work(top: int, bottom: int) -> tuple[list[bytes], float, float]:
             start = time.perf_counter()
             analysis.fill(latents, x, top, bottom, step)
             middle = time.perf_counter()
             parts = self.coder.encode(self._planes(latents, top, bottom), self.kind == "fast") if self._own else []
-            seconds["analysis_seconds"] += (middle - start) / workers
-            seconds["entropy_coding_seconds"] += (time.perf_counter() - middle) / workers
-            return parts
+            return parts, middle - start, time.perf_counter() - middle
 
-        by_strip = on_threads(work, rows, self.threads)
+        by_strip, filtering, coding = zip(*on_threads(work, rows, self.threads), strict=True)
+        workers = max(1, min(self.threads, len(rows)))
+        seconds = {"analysis_seconds": sum(filtering) / workers, "entropy_coding_seconds": sum(coding) / workers}
         if self._own:
             return latents, [join(parts) for parts in zip(*by_strip, strict=True)], seconds
         start = time.perf_counter()
@@ -95,9 +93,11 @@ class Payload:
                 for segment, g in zip(segments, groups, strict=False)
             ]
             return latents, groups[count - 1].end
+        # First, because it refuses a number of strips for which there are no bytes: what follows takes memory for them.
+        by_strip = list(zip(*(split(segment, self.strips) for segment in segments), strict=True))
         latents = [np.empty((g.count, height // g.ps, width // g.ps), np.int8) for g in self.options.groups(count)]
         rows = strip_rows(height, self.options.multiple_of, self.strips)
-        parts = dict(zip(rows, zip(*(split(segment, self.strips) for segment in segments), strict=True), strict=True))
+        parts = dict(zip(rows, by_strip, strict=True))
 
         def work(top: int, bottom: int) -> None:
             planes = self.coder.decode(parts[top, bottom], bottom - top, width, self.kind == "fast")

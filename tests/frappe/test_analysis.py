@@ -73,3 +73,25 @@ def test_unusual_patch_sizes(ps: str) -> None:
         wanted = [v[0].round().clamp(-127, 127).numpy() for v in encoders.latents(tensor, len(options.ps))]
     for a, b in zip(analysis.latents(x, len(options.ps)), wanted, strict=True):
         assert np.abs(a - b).max() <= 1 and (a != b).mean() < 1e-3
+
+
+def test_filters_that_overflow_give_the_same_latents_on_every_machine(picture: np.ndarray) -> None:
+    """The difference of two infinities is no number, and no processor has to agree on its integer."""
+    for zone in ZONES[:2]:
+        options, encoders, _ = made(deadzone=zone[0])
+        tensors = state_arrays(encoders, "encoders.")
+        for s in range(4):
+            tensors[f"encoders.{s}.0.weight"] = np.where(tensors[f"encoders.{s}.0.weight"] < 0, -3e38, 3e38)
+        for group in Analysis(tensors, options).latents(picture, 21):
+            assert set(np.unique(group)) <= {-127, 127}
+
+
+def test_pictures_that_the_filters_do_not_fit_are_refused(picture: np.ndarray) -> None:
+    _, _, analysis = made()
+    for x in (picture[:90], picture[:, :90], picture[:, :, :2], picture[..., 0], picture.astype(np.int16)):
+        with pytest.raises(ValueError, match="picture"):
+            analysis.latents(x, 21)
+    out = analysis.room(96, 160, 21)
+    for top, bottom in ((-16, 32), (8, 32), (32, 32), (80, 112)):
+        with pytest.raises(ValueError, match="rows"):
+            analysis.fill(out, picture, top, bottom, 1.0)

@@ -68,7 +68,11 @@ INLINE void correlate_row(const float *levels, int64_t stride, const float *weig
         correlate_one(levels + (int64_t)j * length, stride, weights, ps, channels, sums + j, room);
 }
 
-INLINE float clip(float y, float limit) { return y > limit ? limit : y < -limit ? -limit : y; }
+/* Within ±limit. What overflowed and is no number becomes -limit, which is an integer on every machine. */
+INLINE float clip(float y, float limit) {
+    const float low = y > -limit ? y : -limit;
+    return low < limit ? low : limit;
+}
 
 /* Companded values in quantiser steps: SC8's softsign, or LF8's Laplace distribution function. */
 INLINE void compand(float *restrict sums, int32_t count, float bias, float sigma, float scale, int32_t laplace) {

@@ -47,6 +47,9 @@ class Analysis:
 
         Returns:
             One int8 array (n_s, H/p, W/p) per scale group.
+
+        Raises:
+            ValueError: x is no such picture.
         """
         out = self.room(x.shape[0], x.shape[1], n)
         self.fill(out, x, 0, x.shape[0], step)
@@ -64,7 +67,12 @@ class Analysis:
             x: picture (H, W, 3) uint8, contiguous.
             top, bottom: multiples of `options.multiple_of`.
             step: see `latents`.
+
+        Raises:
+            ValueError: x is no such picture, or the rows are not within it.
         """
+        cell = self.options.multiple_of
+        _check_picture(x, top, bottom, cell)
         x = np.ascontiguousarray(x)
         zone = np.array([self.options.deadzone, self.options.sparse_deadzone, SPARSE, MAX_DEADZONE], np.float32)
         rounds = bool(zone[:2].any())
@@ -79,7 +87,7 @@ class Analysis:
         groups = (Group * len(parts))(*(part.group(target, fine) for part, target, fine in parts))
         error = library().frappe_analyse(
             x[top:bottom].ctypes.data,
-            *(bottom - top, x.shape[1], self.options.multiple_of),
+            *(bottom - top, x.shape[1], cell),
             None if self.table is None else self.table.ctypes.data,
             *(groups, len(groups), zone.ctypes.data if rounds else None, self.options.encoder_arch == "LF8"),
         )
@@ -88,6 +96,13 @@ class Analysis:
         if rounds:
             for latent, (part, target, _) in zip(out, parts, strict=True):
                 latent[:, top // part.ps : bottom // part.ps] = target
+
+
+def _check_picture(x: Array, top: int, bottom: int, cell: int) -> None:
+    """The C code relies on all that is refused here."""
+    fits = x.dtype == np.uint8 and x.ndim == 3 and x.shape[2] == 3 and 0 <= top < bottom <= x.shape[0]
+    if not fits or any(side % cell for side in (*x.shape[:2], top, bottom)):
+        raise ValueError(f"rows {top} to {bottom} of {x.dtype} {x.shape} are no cells of {cell} px of a uint8 picture")
 
 
 def _linear_light() -> Float32:

@@ -1,9 +1,9 @@
 /* The encoder's filters: strided convolutions of an 8-bit picture, companding and rounding.
 
    A patch is multiplied with up to 8 filters at once: the channels of a scale group are the lanes of a vector, and
-   neighbouring patches share each load of the filters. The picture is walked in cells, small enough that the levels of a
-   cell stay in the cache while all scale groups read them. Where latents are rounded with a deadzone they are first kept
-   as fine integers, because the deadzone of a latent depends on those around it. */
+   neighbouring patches share each load of the filters. The picture is walked in cells, small enough that the levels of
+   a cell stay in the cache while all scale groups read them. Where latents are rounded with a deadzone they are first
+   kept as fine integers, because the deadzone of a latent depends on those around it. */
 
 #include <math.h>
 #include <stdint.h>
@@ -148,9 +148,9 @@ INLINE void round_row(const int16_t *above, const int16_t *here, const int16_t *
 INLINE void round_plane(const int16_t *in, int8_t *out, uint16_t *columns, int32_t height, int32_t width,
                         const float *deadzone) {
     for (int32_t y = 0; y < height; y++) {
-        const int16_t *here = in + (int64_t)y * width;
-        round_row(y ? here - width : here, here, y + 1 < height ? here + width : here, out + (int64_t)y * width, columns,
-                  width, deadzone);
+        const int16_t *here = in + (int64_t)y * width, *above = y ? here - width : here;
+        const int16_t *below = y + 1 < height ? here + width : here;
+        round_row(above, here, below, out + (int64_t)y * width, columns, width, deadzone);
     }
 }
 

@@ -4,7 +4,8 @@
    coded as binary decisions: is a run of 8 all zero, is it zero, its sign, is its magnitude above 1, 2, ... 14, and an
    Exp-Golomb rest. Which probability a decision uses follows from the activity: a weighted sum of magnitudes of
    neighbours in this plane and of co-located values in planes coded before. All arithmetic is on integers, so encoder
-   and decoder agree on every machine. Every read and write is bounded by the sizes that the caller gives. */
+   and decoder agree on every machine. Every read and write is bounded by the sizes that the caller gives; those of
+   sources are a plane's own over `factor`. */
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -50,7 +51,7 @@ INLINE int level(uint32_t activity) { return level_of[activity < TABLE ? activit
 
 /* ---- one residual ------------------------------------------------------------------------------------------ */
 
-/* All that adapts while a plane is coded. Functions that have it also have an encoder or a decoder; the other is NULL. */
+/* All that adapts while a plane is coded. Functions that have it also have an encoder or a decoder, the other NULL. */
 typedef struct {
     uint32_t *counts; /* of zeros and ones in each context, then in each pattern; or NULL */
     Bit bits[CONTEXTS];
@@ -105,11 +106,13 @@ INLINE int code_rest(Encoder *e, Decoder *d, int magnitude) {
 /* Codes a residual and returns it; a decoded one may lie beyond ±2·LIMIT where the bytes are damaged. */
 INLINE int code_residual(State *s, Encoder *e, Decoder *d, int value, int q, int signs, int pattern, int mixed) {
     int some = value != 0;
-    some = mixed ? code_mixed(s, e, d, AT_ZERO + q, ZERO_PATTERN + pattern, s->mixers + q, some) : code(s, e, d, AT_ZERO + q, some);
+    some = mixed ? code_mixed(s, e, d, AT_ZERO + q, ZERO_PATTERN + pattern, s->mixers + q, some)
+                 : code(s, e, d, AT_ZERO + q, some);
     if (!some) return 0;
     const int negative = code(s, e, d, AT_SIGN + signs, value < 0), context = AT_MORE + q / 2;
     int magnitude = 1, more = abs(value) > 1;
-    more = mixed ? code_mixed(s, e, d, context, MORE_PATTERN + pattern, s->mixers + LEVELS + q, more) : code(s, e, d, context, more);
+    more = mixed ? code_mixed(s, e, d, context, MORE_PATTERN + pattern, s->mixers + LEVELS + q, more)
+                 : code(s, e, d, context, more);
     while (more && ++magnitude <= STEPS)
         more = code(s, e, d, context + (magnitude - 1) * (LEVELS / 2), abs(value) > magnitude);
     if (magnitude > STEPS) magnitude = code_rest(e, d, abs(value));
@@ -130,6 +133,14 @@ typedef struct {
 
 enum { BORDER = 8 };
 
+static void free_rows(Rows *r) {
+    free(r->above);
+    free(r->runs);
+    free(r->rows);
+    free(r->values);
+    free(r->coarse);
+}
+
 static int make_rows(Rows *r, int32_t width) {
     size_t stride = (size_t)width + 2 * BORDER;
     memset(r, 0, sizeof *r);
@@ -139,15 +150,9 @@ static int make_rows(Rows *r, int32_t width) {
     r->rows = calloc(3, stride);
     r->values = calloc(2, stride);
     r->coarse = calloc(stride, sizeof *r->coarse);
-    return r->above && r->runs && r->rows && r->values && r->coarse ? OK : NO_MEMORY;
-}
-
-static void free_rows(Rows *r) {
-    free(r->above);
-    free(r->runs);
-    free(r->rows);
-    free(r->values);
-    free(r->coarse);
+    if (r->above && r->runs && r->rows && r->values && r->coarse) return OK;
+    free_rows(r);
+    return NO_MEMORY;
 }
 
 /* out[x] += centre · here[x] + around · (left + right + above + below) */
@@ -216,11 +221,14 @@ INLINE int predict(const Model *m, const int8_t *here, const int8_t *n) {
 
 INLINE int sign(int value) { return (value > 0) - (value < 0); }
 
+/* Which signs are around: a number below SIGNS; the one in the middle where all are zero. */
+INLINE int signs_of(int w, int n, int relative) { return SIGNS / 2 + 3 * sign(w) + 9 * sign(n) + sign(relative); }
+
 INLINE int run_level(uint32_t sum) { return level(sum >> 1); }
 
 INLINE int least(int value, int bound) { return value < bound ? value : bound; }
 
-/* Which magnitudes around are zero, one or more: a number below PATTERNS. `here`, `n`, `nn` are at the current place. */
+/* Which magnitudes around are zero, one or more: a number below PATTERNS. `here`, `n`, `nn`: at the current place. */
 INLINE int pattern_of(const uint8_t *here, const uint8_t *n, const uint8_t *nn, int relative) {
     int number = least(n[0], 2) + 3 * least(here[-1], 2) + 9 * least(n[-1], 1) + 18 * least(n[1], 1);
     return number + 36 * least(abs(relative), 2) + 108 * least(here[-2], 1) + 216 * least(nn[0], 1);
@@ -236,14 +244,19 @@ INLINE int any(const int8_t *values, int32_t length) {
     return all != 0;
 }
 
+/* Codes whether up to RUN values are all zero, where that is likely at level `q`; if so, nothing else is coded. */
+INLINE int zero_run(State *s, Encoder *e, Decoder *d, int q, int8_t *values, int32_t length) {
+    if (q >= RUN_LEVELS || code(s, e, d, AT_RUN + q, e ? any(values, length) : 0)) return 0;
+    if (d) memset(values, 0, (size_t)length);
+    return 1;
+}
+
 /* One plane, forwards or backwards; the same walk for both, so that they cannot disagree. */
-INLINE int walk(State *s, Encoder *e, Decoder *d, int8_t *plane, uint8_t *magnitudes, const int8_t *relative, int32_t height, int32_t width,
-                const Model *m, const Source *sources, int32_t count, int predicted, int mixed) {
+INLINE int walk(State *s, Encoder *e, Decoder *d, int8_t *plane, uint8_t *magnitudes, const int8_t *relative,
+                int32_t height, int32_t width, const Model *m, const Source *sources, int32_t count, int predicted,
+                int mixed) {
     Rows r;
-    if (make_rows(&r, width)) {
-        free_rows(&r);
-        return NO_MEMORY;
-    }
+    if (make_rows(&r, width)) return NO_MEMORY;
     const size_t stride = (size_t)width + 2 * BORDER;
     const uint32_t a_w = (uint32_t)m->activity[0], a_ww = (uint32_t)m->activity[4];
     uint8_t *here = r.rows + BORDER;
@@ -255,20 +268,15 @@ INLINE int walk(State *s, Encoder *e, Decoder *d, int8_t *plane, uint8_t *magnit
         begin_row(&r, m, sources, count, y);
         for (int32_t x = 0; x < width; x++) {
             if (x % RUN == 0 && !predicted) {
-                int q = run_level(r.runs[x / RUN] + 4 * a_w * here[x - 1]);
-                int32_t length = width - x < RUN ? width - x : RUN;
-                if (q < RUN_LEVELS) {
-                    if (!code(s, e, d, AT_RUN + q, e ? any(line + x, length) : 0)) {
-                        if (d) memset(line + x, 0, (size_t)length);
-                        x += length - 1;
-                        continue;
-                    }
+                const int32_t length = width - x < RUN ? width - x : RUN;
+                if (zero_run(s, e, d, run_level(r.runs[x / RUN] + 4 * a_w * here[x - 1]), line + x, length)) {
+                    x += length - 1;
+                    continue;
                 }
             }
             int q = level(r.above[x] + a_w * here[x - 1] + a_ww * here[x - 2]);
             int guess = predicted ? predict(m, values + x, above + x) : 0, beside = other ? other[x] : 0;
-            int signs = 13;
-            if (!predicted) signs += 3 * sign(values[x - 1]) + 9 * sign(above[x]) + sign(beside);
+            int signs = predicted ? SIGNS / 2 : signs_of(values[x - 1], above[x], beside);
             int pattern = mixed ? pattern_of(here + x, here + x + stride, here + x + 2 * stride, beside) : 0;
             int residual = code_residual(s, e, d, e ? line[x] - guess : 0, q, signs, pattern, mixed);
             int value = residual + guess;
@@ -294,8 +302,9 @@ typedef struct {
     const int32_t *mixers;    /* [MIXERS][2] weights at the start */
 } Tables;
 
-INLINE int run(State *s, Encoder *e, Decoder *d, const Tables *t, int8_t *plane, uint8_t *magnitudes, const int8_t *relative, int32_t height,
-               int32_t width, const Model *m, const Source *sources, int32_t count) {
+INLINE int run(State *s, Encoder *e, Decoder *d, const Tables *t, int8_t *plane, uint8_t *magnitudes,
+               const int8_t *relative, int32_t height, int32_t width, const Model *m, const Source *sources,
+               int32_t count) {
     for (int i = 0; i < CONTEXTS; i++) s->bits[i].fast = s->bits[i].slow = t->contexts[i];
     if (!t->patterns)
         return has_prediction(m) ? walk(s, e, d, plane, magnitudes, relative, height, width, m, sources, count, 1, 0)
@@ -333,9 +342,9 @@ EXPORT void frappe_magnitudes(const int8_t *plane, int32_t height, int32_t width
         }
 }
 
-/* Code a plane into at most `room` bytes. `relative`: a plane whose signs help, or NULL. `counts`: [contexts + patterns]
-   [2] to add decisions to, or NULL; then `learnt` gets the mixers' weights at the end. Returns the number of bytes, or
-   an error below zero. */
+/* Code a plane into at most `room` bytes. `relative`: a plane whose signs help, or NULL. `counts`: decisions to add to,
+   [contexts + patterns][2], or NULL; with them, `learnt` gets the mixers' weights at the end. Returns the number of
+   bytes, or an error below zero. */
 INLINE int64_t encode(const int8_t *plane, const int8_t *relative, int32_t height, int32_t width, const Model *m,
                       const Tables *tables, const Source *sources, int32_t count, uint8_t *out, int64_t room,
                       uint32_t *counts, int32_t *learnt) {

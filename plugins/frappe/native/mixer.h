@@ -1,4 +1,5 @@
-/* Two probabilities of one decision as one: a weighted sum in the logistic domain, whose weights learn. Integers only. */
+/* Two probabilities of one decision as one: a weighted sum in the logistic domain, whose weights learn.
+   Integers only. */
 
 #ifndef MIXER_H
 #define MIXER_H

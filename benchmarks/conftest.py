@@ -26,6 +26,12 @@ def ratio() -> Callable[[str, list[float], str, list[float]], float]:
     return record
 
 
+@pytest.fixture
+def report() -> Callable[[str], None]:
+    """Show a line after the run."""
+    return RATIOS.append
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for line in RATIOS:
         terminalreporter.write_line(line)

@@ -1,5 +1,7 @@
 """The entropy coder: exact round trips, prefixes, hostile bytes, and fewer bytes than JPEG-LS."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -113,6 +115,24 @@ def test_no_memory_is_not_called_a_damaged_file(coder: Coder, monkeypatch: pytes
     monkeypatch.setattr("codectk_frappe.coder.library", NoMemory)
     with pytest.raises(MemoryError):
         coder.decode(data, 8, 8)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_vectors_of_the_processor_do_not_change_a_byte(
+    trained: Coder, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one machine writes, another reads: the functions for wide vectors and those without agree."""
+    planes, lib = latents(136, 264), library()
+    data = trained.encode(planes, fast)
+    plain = SimpleNamespace(frappe_magnitudes=lib.frappe_magnitudes)
+    for name in ("encode", "decode"):
+        function, usual = getattr(lib, f"frappe_{name}_plain"), getattr(lib, f"frappe_{name}")
+        function.argtypes, function.restype = usual.argtypes, usual.restype
+        setattr(plain, f"frappe_{name}", function)
+    monkeypatch.setattr("codectk_frappe.coder.library", lambda: plain)
+    assert trained.encode(planes, fast) == data
+    decoded = trained.decode(data, 136, 264, fast)
+    assert all(np.array_equal(a, b) for a, b in zip(planes, decoded, strict=True))
 
 
 def test_every_prefix_decodes_to_the_same_planes(coder: Coder) -> None:

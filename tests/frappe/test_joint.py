@@ -203,7 +203,7 @@ def test_the_weight_of_the_rate_follows_the_measured_rate() -> None:
     record = Record("data")
     for _ in range(50):
         record.steer(2.0, target=1.0)
-    assert 2 < record.multiplier <= 4
+    assert 1.5 < record.multiplier <= 2
     for _ in range(200):
         record.steer(0.5, target=1.0)
-    assert 0.25 <= record.multiplier < 0.5
+    assert 0.5 <= record.multiplier < 0.7

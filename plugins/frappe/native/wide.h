@@ -20,12 +20,12 @@ INLINE int has_wide(void) {
 INLINE int has_wide(void) { return 0; }
 #endif
 
-/* Export `frappe_NAME`, which runs the inline function NAME. */
-#define EXPORTED(type, name, parameters, arguments)                       \
-    static type name##_plain parameters { return name arguments; }        \
-    WIDE static type name##_wide parameters { return name arguments; }    \
-    EXPORT type frappe_##name parameters {                                \
-        return has_wide() ? name##_wide arguments : name##_plain arguments; \
+/* Export `frappe_NAME`, which runs the inline function NAME, and `frappe_NAME_plain`, which does without wide vectors. */
+#define EXPORTED(type, name, parameters, arguments)                               \
+    EXPORT type frappe_##name##_plain parameters { return name arguments; }       \
+    WIDE static type name##_wide parameters { return name arguments; }            \
+    EXPORT type frappe_##name parameters {                                        \
+        return has_wide() ? name##_wide arguments : frappe_##name##_plain arguments; \
     }
 
 #endif

@@ -31,8 +31,8 @@ from codectk_frappe.training import PictureTrainer
 START_BATCHES = 16
 START_STEP = 0.15
 """Quantiser step from which the search for the one of the wanted rate begins, for filters of norm 1."""
-FIT_CROPS = 64
-"""Crops from which the entropy coder's tables are counted."""
+FIT_CROPS, FIT_STEPS = 192, (1.0, 2.0, 4.0, 8.0)
+"""Crops from which the entropy coder's tables are counted, and the steps at which they are."""
 MEASURE_EVERY = 25
 """Steps between two measurements of the rate."""
 
@@ -148,7 +148,7 @@ class JointTrainer(PictureTrainer):
             x = load(len(pictures) // len(self.shares)).to(self.run.device)
             latents = self.encoders.latents(x, len(self.options.ps))
             for i in range(len(x)):
-                step = (1.0, 1.0, 2.0, 4.0)[len(pictures) % 4]
+                step = FIT_STEPS[len(pictures) % len(FIT_STEPS)]
                 pictures.append([_integers(self._rounded(v[i] / step)) for v in latents])
         tensors = state_arrays(self.encoders, "encoders.") | state_arrays(self.decoder, "decoder.")
         tables = {f"coder.{name}": table for name, table in fit(self.model_options, pictures).items()}
@@ -165,7 +165,7 @@ class Record:
         """Follow the measured rate, smoothed; more slowly than the filters follow the weight, or both would swing."""
         self.bpp = measured if self.bpp == 0 else 0.8 * self.bpp + 0.2 * measured
         self.multiplier *= float(np.exp(np.clip(0.1 * (self.bpp / target - 1), -0.05, 0.05)))
-        self.multiplier = min(max(self.multiplier, 0.25), 4.0)
+        self.multiplier = min(max(self.multiplier, 0.5), 2.0)
 
     def state_dict(self) -> dict[str, Any]:
         """For the saved state and the checkpoint."""

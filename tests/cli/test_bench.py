@@ -148,7 +148,7 @@ def test_a_file_that_one_codec_cannot_code_is_told_and_left_out(tmp_path: Path, 
     [
         (["-c", "jpg", "--data", "data"], "Did you mean 'jpeg'"),
         (["-c", "png", "--data", "nowhere"], "nowhere"),
-        (["-c", "frappe", "--data", "data"], "needs a weights file"),
+        (["-c", "frappe@none.safetensors", "--data", "data"], "none.safetensors"),
         (["-c", "jpeg:quality=900", "--data", "data"], "less than or equal to 100"),
     ],
     ids=["near name", "no data", "no weights", "bounds"],

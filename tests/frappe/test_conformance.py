@@ -25,6 +25,14 @@ class TestJointCodec(CodecConformance):
     untrained = True
 
 
+class TestDefaultWeights(CodecConformance):
+    """The codec as it works right after installation."""
+
+    (spec,) = codectk_codecs()
+    golden = GOLDEN / "default"
+    golden_tolerance = 1
+
+
 class TestFrappeTrainer(TrainerConformance):
     (spec,) = codectk_trainers()
 

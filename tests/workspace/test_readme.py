@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
     (tmp_path / "FOLDER").mkdir()
     for place in ("photo.jpg", "FOLDER/one.jpg"):
-        small.resize((80, 60), Image.Resampling.BICUBIC).save(tmp_path / place)
+        small.resize((640, 480), Image.Resampling.BICUBIC).save(tmp_path / place)
     return tmp_path
 
 
@@ -39,7 +39,7 @@ def test_the_command_examples_run(folder: Path) -> None:
     commands = [
         line.strip().split("#")[0].strip() for line in block.splitlines() if line.strip().startswith("codectk ")
     ]
-    assert len(commands) == 8
+    assert len(commands) == 10
     (folder / "run").mkdir()
     Checkpoint.open(WEIGHTS).save(folder / "run" / "weights.safetensors")
     for command in commands:

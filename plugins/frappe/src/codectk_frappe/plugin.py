@@ -17,11 +17,12 @@ def codectk_codecs() -> list[CodecSpec]:
     return [
         CodecSpec(
             name="frappe",
-            summary="one linear filter per channel, large decoder",
+            summary="one linear filter per channel, neural decoder; progressive",
             target="codectk_frappe.codec:FrappeCodec",
             kinds=("image/rgb8",),
             encode_options="codectk_frappe.options:EncodeOptions",
             needs_weights=True,
+            default_weights="codectk_frappe:weights/frappe.safetensors",
             rate_option="channels",
             progressive=True,
             reads=READS,
@@ -40,7 +41,7 @@ def codectk_trainers() -> list[TrainerSpec]:
     return [
         TrainerSpec(
             name="frappe",
-            summary="channel by channel: a filter for the residual, then a decoder for all",
+            summary="filters and decoder: all together, or channel by channel as published",
             target="codectk_frappe.trainer:make_trainer",
             options="codectk_frappe.options:TrainOptions",
             recipes="codectk_frappe:recipes",

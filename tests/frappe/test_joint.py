@@ -53,6 +53,15 @@ def test_wider_steps_make_smaller_files(joint: LoadedCodec, photo: np.ndarray) -
         assert joint.decompress(container.unpack(d)).shape == photo.shape
 
 
+def test_the_ladder_of_rates_begins_small_and_ends_at_the_best(joint: LoadedCodec, photo: np.ndarray) -> None:
+    ladder = joint.rate_ladder
+    assert ladder[0] == {"channels": 1, "step": 64.0} and ladder[-1] == {"step": 1.0}
+    large = np.tile(photo, (4, 4, 1))
+    made = [joint.compress(large, info_of(large), joint.encode_options(rung)).data for rung in ladder]
+    sizes = np.array([len(data) for data in made])
+    assert sizes[0] < sizes[-1] / 5 and (np.diff(sizes) >= -0.1 * sizes[:-1]).all()
+
+
 def test_files_with_impossible_settings_are_refused(joint: LoadedCodec, photo: np.ndarray) -> None:
     file = container.unpack(joint.compress(photo, info_of(photo)).data)
     for params in ({"n": 5}, {"n": 0}, {"n": "4"}, {"step": 0.5}, {"step": 1e9}, {"step": "2"}, {"other": 1}):

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 STEPS = (1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0)
 """Widths of quantiser steps that `evaluate` goes through."""
+WIDE = 7.5
+"""At wider steps a search leaves the finest scale out: it costs as much as it brings there, and time."""
 LADDER = 96
 """Settings that a search by size or quality has between the widest step and 1: each about 3 % of the size apart."""
 
@@ -71,8 +73,11 @@ class FrappeCodec(Codec):
         """Settings from the smallest to the largest file."""
         if not self.joint:
             return tuple({"channels": n} for n in self.decodable)
-        few = [{"channels": n, "step": MAX_STEP} for n in self.decodable[:-1]]
-        return (*few, *({"step": round(MAX_STEP ** (1 - i / LADDER), 4)} for i in range(LADDER + 1)))
+        coarse = self.options.groups(len(self.options.ps))[-1].start or len(self.options.ps)
+        steps = [round(MAX_STEP ** (1 - i / LADDER), 4) for i in range(LADDER + 1)]
+        few = [{"channels": n, "step": MAX_STEP} for n in range(1, coarse)]
+        wide = [{"channels": coarse, "step": step} for step in steps if step > WIDE]
+        return (*few, *wide, *({"step": step} for step in steps if step <= WIDE))
 
     @classmethod
     def load(cls, checkpoint: Checkpoint | None, device: str) -> Self:

@@ -107,5 +107,5 @@ def symbol_check(*symbols: Array) -> int:
     """CRC-32 over integer arrays, in the order given."""
     check = 0
     for array in symbols:
-        check = crc32(memoryview(np.ascontiguousarray(array)), check)
+        check = crc32(np.ascontiguousarray(array).data, check)
     return check

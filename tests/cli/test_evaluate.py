@@ -144,7 +144,7 @@ def test_without_codecs_all_that_work_are_evaluated(tmp_path: Path, codectk: Run
         (["-c", "jpeg::"], "NAME[@WEIGHTS]"),
         (["-c", "jpeg:quality=5:quality=6"], "twice"),
         (["-c", "jpeg", "-c", "jpeg"], "same label"),
-        (["-c", "frappe"], "weights"),
+        (["-c", "frappe@none.safetensors"], "none.safetensors"),
         (["-c", "jpeg", "--anchor", "webp"], "--anchor"),
         (["-c", "jpeg", "--metric", "psmr"], "psnr"),
         (["-c", "frappe@missing.safetensors"], "missing.safetensors"),

@@ -39,6 +39,16 @@ def test_there_and_back_with_frappe(tmp_path: Path, codectk: Run, photo: Path, w
     assert pixels(tmp_path / "back.tiff").shape == (43, 61, 3)
 
 
+def test_frappe_works_as_it_is_installed(tmp_path: Path, codectk: Run, photo: Path) -> None:
+    Image.open(photo).resize((610, 430), Image.Resampling.BICUBIC).save(tmp_path / "large.png")
+    done = codectk("compress", "large.png", "-c", "frappe", "--bpp", 0.2)
+    assert done.returncode == 0, done.stderr
+    assert 8 * (tmp_path / "large.ctk").stat().st_size <= 0.2 * 610 * 430
+    assert codectk("decompress", "large.ctk", "-o", "back.png").returncode == 0
+    error = pixels(tmp_path / "back.png").astype(float) - pixels(tmp_path / "large.png")
+    assert 10 * np.log10(255**2 / np.mean(error**2)) > 30
+
+
 def test_the_golden_file_opens_through_the_program(tmp_path: Path, codectk: Run, weights: Path) -> None:
     assert codectk("decompress", GOLDEN / "photo.ctk", "-w", weights, "-o", "x.npy").returncode == 0
     x_hat = np.load(tmp_path / "x.npy").astype(int)
@@ -248,7 +258,7 @@ def test_other_weights_and_no_weights_are_refused(tmp_path: Path, codectk: Run, 
     ("words", "part"),
     [
         (["-c", "jpg"], "Did you mean 'jpeg'"),
-        (["-c", "frappe"], "codectk train frappe"),
+        (["-c", "frappe", "--channels", "22"], "do not decode 22 channels"),
         ([], "Choose one with -c"),
         (["-c", "jpeg", "-w", "w.safetensors"], "Leave -w out"),
         (["-c", "jpeg", "--quality", "200"], "less than or equal to 100"),
@@ -256,7 +266,7 @@ def test_other_weights_and_no_weights_are_refused(tmp_path: Path, codectk: Run, 
         (["-w", "missing.safetensors"], "does not exist"),
         (["-w", "photo.png"], "not a weights file"),
     ],
-    ids=["near name", "needs weights", "none", "needless weights", "bounds", "type", "missing weights", "png"],
+    ids=["near name", "too many channels", "none", "needless weights", "bounds", "type", "missing weights", "png"],
 )
 def test_bad_requests_are_one_message(codectk: Run, photo: Path, words: list[str], part: str) -> None:
     assert part in mistakes(codectk("compress", photo, *words))

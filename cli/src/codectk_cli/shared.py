@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,6 +17,8 @@ from codectk.registry import Registry, get_registry
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 SLOW = 2.0
 """Seconds after which work gets a progress bar."""
@@ -153,3 +155,23 @@ def codec_of(weights: Path) -> str:
 def complete_codec(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Codec names for shell completion."""
     return [r.spec.name for r in get_registry().codecs() if r.spec.name.startswith(incomplete)]
+
+
+def candidate_options(command: Command) -> Command:
+    """The flags of commands that compare: which codecs, with which weights, on what."""
+    path = click.Path(path_type=Path)
+    for option in (
+        click.option("--data", required=True, type=path, help="Folder of pictures or arrays, or a file."),
+        click.option("-w", "--weights", multiple=True, type=path, help="Weights; may be repeated."),
+        click.option(
+            "-c",
+            "--codec",
+            "codecs",
+            multiple=True,
+            metavar="CODEC",
+            shell_complete=complete_codec,
+            help="NAME[@WEIGHTS][:OPTION=VALUE,…]; may be repeated. Without any: all that need no weights of yours.",
+        ),
+    ):
+        command = option(command)
+    return command

@@ -137,18 +137,18 @@ def pack(header: Header, segments: tuple[bytes, ...]) -> bytes:
         [
             _text(header.codec.encode()),
             _text(b"" if usual else header.distribution.encode()),
-            _varint(header.bitstream_version),
+            varint(header.bitstream_version),
             (header.weights_digest or b"")[:DIGEST_BYTES],
             bytes([kind_code(header.info.kind), len(header.info.shape)]),
-            *(_varint(length) for length in header.info.shape),
+            *(varint(length) for length in header.info.shape),
             _pack_range(header.info),
             _text(params),
             b"" if header.symbol_check is None else struct.pack("<I", header.symbol_check),
-            _varint(len(segments)),
-            *(_varint(len(segment)) + struct.pack("<I", crc32(segment)) for segment in segments),
+            varint(len(segments)),
+            *(varint(len(segment)) + struct.pack("<I", crc32(segment)) for segment in segments),
         ]
     )
-    head = MAGIC + bytes([CONTAINER_VERSION, flags]) + _varint(len(body)) + body
+    head = MAGIC + bytes([CONTAINER_VERSION, flags]) + varint(len(body)) + body
     return b"".join([head, struct.pack("<I", crc32(head)), *segments])
 
 
@@ -283,7 +283,8 @@ def _pack_range(info: ArrayInfo) -> bytes:
     return b"" if KINDS[info.kind].value_range else struct.pack("<dd", *(info.value_range or (0.0, 0.0)))
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number of 0 or more as LEB128, in its shortest form."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -293,7 +294,7 @@ def _varint(value: int) -> bytes:
 
 
 def _text(data: bytes) -> bytes:
-    return _varint(len(data)) + data
+    return varint(len(data)) + data
 
 
 class _Reader:

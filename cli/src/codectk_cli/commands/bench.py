@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codectk.errors import UnknownName
-from codectk_cli.shared import complete_codec, console, fail, load_registry, progress, table
+from codectk_cli.shared import candidate_options, console, fail, load_registry, progress, table
 
 if TYPE_CHECKING:
     from codectk.bench import Sample, Speed, Spread
@@ -36,17 +36,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 
 
 @click.command("bench")
-@click.option(
-    "-c",
-    "--codec",
-    "codecs",
-    multiple=True,
-    metavar="CODEC",
-    shell_complete=complete_codec,
-    help="NAME[@WEIGHTS][:OPTION=VALUE,…]; may be repeated. Without any: all that need no weights of yours.",
-)
-@click.option("-w", "--weights", multiple=True, type=click.Path(path_type=Path), help="Weights; may be repeated.")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder of pictures or arrays, or a file.")
+@candidate_options
 @click.option("--crop", type=click.IntRange(min=1), help="Take a square of so many pixels from the middle.")
 @click.option(
     "--size",

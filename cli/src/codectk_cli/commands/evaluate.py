@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codectk.errors import OptionsError, OutputError, UnknownName
-from codectk_cli.shared import complete_codec, console, fail, load_registry, progress, table
+from codectk_cli.shared import candidate_options, console, fail, load_registry, progress, table
 
 if TYPE_CHECKING:
     from codectk.evaluate import BDRate, Candidate, Point, Row
@@ -25,17 +25,7 @@ REPORT = "report.html"
 
 
 @click.command("evaluate")
-@click.option(
-    "-c",
-    "--codec",
-    "codecs",
-    multiple=True,
-    metavar="CODEC",
-    shell_complete=complete_codec,
-    help="NAME[@WEIGHTS][:OPTION=VALUE,…]; may be repeated. Without any: all that need no weights of yours.",
-)
-@click.option("-w", "--weights", multiple=True, type=click.Path(path_type=Path), help="Weights; may be repeated.")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder of pictures or arrays, or a file.")
+@candidate_options
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for results and files.")
 @click.option(
     "--metric", "metrics", multiple=True, default=("psnr", "ssim"), show_default=True, help="May be repeated."

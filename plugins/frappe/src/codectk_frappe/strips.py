@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TypeVar
 
+from codectk.container import varint
 from codectk.errors import ContainerError
 
 AREA = 1 << 19
@@ -50,7 +51,7 @@ def thread_count(wanted: int) -> int:
 
 def join(parts: Sequence[bytes]) -> bytes:
     """The bytes of a channel from those of its strips."""
-    return b"".join(_varint(len(part)) for part in parts[:-1]) + b"".join(parts)
+    return b"".join(varint(len(part)) for part in parts[:-1]) + b"".join(parts)
 
 
 def split(data: bytes, count: int) -> list[bytes]:
@@ -83,11 +84,3 @@ def split(data: bytes, count: int) -> list[bytes]:
 
 def _damaged() -> ContainerError:
     return ContainerError("Lengths of strips do not fit their channel.", "Compress the original again.")
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])

@@ -1,0 +1,1 @@
+"""CRDR for codectk: one image codec with a rate knob and a realism knob."""

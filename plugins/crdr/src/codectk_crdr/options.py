@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from codectk.options import IntList, Options, option
+from codectk.options import FloatList, IntList, Options, option
 
 MAX_BETA = 5.12
 """Largest realism."""
@@ -116,3 +116,19 @@ def _three(values: tuple[int, ...]) -> tuple[int, int, int]:
     """A list that is too short goes on with its last value."""
     first, second, third = (*values, values[-1], values[-1])[:3]
     return first, second, third
+
+
+class TrainOptions(ModelOptions):
+    """Training."""
+
+    data: str = option("photos", help="Folder of pictures, or a dataset's name.")
+    val_data: str | None = option(None, help="The same for validation; part of --data is held out if not given.")
+    image_size: int = option(256, ge=64, le=4096, multiple_of=64, unit="px", help="Side of training crops.")
+    smallest_scale: float = option(1.0, gt=0, le=1, help="Pictures are resized by a random factor from this to 1.")
+    batch_size: int = option(8, ge=1, help="Crops in a step.")
+    total_iter: int = option(1_000_000, ge=1, help="Steps.")
+    start: Literal["random", "linear"] = option("random", help="Transforms at first.")
+    lr: float = option(1e-4, gt=0, help="Learning rate.")
+    warmup: int = option(0, ge=0, help="Steps until the learning rate is reached.")
+    lambda_a: FloatList = option((3.4, 1.3, 0.4, 0.12, 0.05), help="Weight of the rate at each level.")
+    balance: float = option(0.0, ge=0, le=1, help="Losses are divided by the weight of the rate to this power.")

@@ -1,0 +1,25 @@
+"""What this distribution brings to codectk. Imports nothing heavy."""
+
+from codectk.hookspecs import hookimpl
+from codectk.specs import TrainerSpec
+
+CODECTK_API = 1
+
+READS = (1,)
+"""Bitstream versions that this release decodes."""
+
+PAPER = "Iwai et al., Controlling Rate, Distortion, and Realism, WACV 2024, arXiv:2405.16817"
+
+
+@hookimpl
+def codectk_trainers() -> list[TrainerSpec]:
+    """The crdr trainer."""
+    return [
+        TrainerSpec(
+            name="crdr",
+            summary="all stages: one rate, many rates, many rates and realisms",
+            target="codectk_crdr.trainer:CrdrTrainer",
+            options="codectk_crdr.options:TrainOptions",
+            recipes="codectk_crdr:recipes",
+        )
+    ]

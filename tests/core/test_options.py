@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codectk.errors import OptionsError, UnknownName
-from codectk.options import FloatList, IntList, NoOptions, Options, RunOptions, option, read_yaml, recipe_path, recipes
+from codectk.options import FloatList, IntList, NoOptions, Options, RunOptions, option
+from codectk.recipes import read_yaml, recipe_path, recipes
 
 PROPERTY = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 

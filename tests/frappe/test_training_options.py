@@ -5,7 +5,7 @@ import math
 import pytest
 
 from codectk.errors import OptionsError
-from codectk.options import read_yaml, recipe_path, recipes
+from codectk.recipes import read_yaml, recipe_path, recipes
 from codectk_frappe.options import PER_CHANNEL, TrainOptions, at
 
 from .trainings import TINY

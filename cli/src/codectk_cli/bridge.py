@@ -1,7 +1,12 @@
-"""Option models as command-line flags: names, types, defaults, help, bounds, choices and units come from the model."""
+"""Option models as command-line flags: names, types, defaults, help, bounds, choices and units come from the model.
+
+Options of nested models are dotted flags: `--optim.lr 1e-4`.
+"""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
@@ -10,13 +15,17 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from codectk.errors import PluginError
-from codectk.options import Options, read_yaml, recipe_path
+from codectk.options import Options, leaves
+from codectk.recipes import Layer, combine, read_config, read_recipe
 from codectk.specs import normalise
 
 Model = type[Options]
 
 _NUMBERS = re.compile(r"[-+0-9.,xe ]+|nan|-?inf", re.IGNORECASE)
 """What a word of a list may look like; any other word after the first is an argument of the command."""
+
+_SETTING = re.compile(r"[A-Za-z_][\w.-]*=")
+"""How a word after `--set` begins."""
 
 
 class OptionsCommand(click.Command):
@@ -36,7 +45,12 @@ class OptionsCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse after lists and switches are written as click wants them."""
         ctx.meta["codectk.models"] = self.models_for(ctx, args)
-        fields = {name: field for model in ctx.meta["codectk.models"] for name, field in model.model_fields.items()}
+        fields = {
+            normalise(flag): field
+            for model in ctx.meta["codectk.models"]
+            for name, field in leaves(model).items()
+            for flag in _flags(name, field)
+        }
         return super().parse_args(ctx, join_words(args, fields))
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -44,64 +58,70 @@ class OptionsCommand(click.Command):
         own = super().get_params(ctx)
         models = ctx.meta.get("codectk.models", self.models)
         flags = [flag for model in models for flag in model_flags(model)]
-        names = [p.name for p in own + flags]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        counts = Counter(word for parameter in own + flags for word in {parameter.name, *parameter.opts})
+        twice = next((word for word, count in counts.items() if count > 1), None)
         if twice:
             raise PluginError(f"Option '{twice}' is defined twice.", "Report this to the makers of the plugin.")
         return [*own[:-1], *flags, *own[-1:]]  # --help stays last
 
 
 def model_flags(model: Model) -> list[click.Parameter]:
-    """One click option per field of a model."""
-    return [_flag(name, field) for name, field in model.model_fields.items()]
+    """One click option per field of a model, and of the models in it."""
+    return [_flag(name, field) for name, field in leaves(model).items()]
 
 
 def given(ctx: click.Context, model: Model) -> dict[str, Any]:
-    """The values of a model's fields that stand on the command line."""
+    """The values of a model's options that stand on the command line, under their dotted names."""
     return {
-        name: ctx.params[name]
-        for name in model.model_fields
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        name: ctx.params[_parameter(name)]
+        for name in leaves(model)
+        if ctx.get_parameter_source(_parameter(name)) is ParameterSource.COMMANDLINE
     }
 
 
-def gather(
-    model: Model, flags: Mapping[str, Any], recipes: str | None = None, recipe: str | None = None, config: Any = None
-) -> Options:
-    """Options from all sources: default < recipe < configuration file < flag.
+def layers(recipes: str | None, recipe: str | None, config: Path | None) -> list[Layer]:
+    """What a recipe and a configuration file set, weakest first.
 
     Args:
-        model: what to make.
-        flags: values from the command line.
         recipes: the plugin's recipe folder, as in `TrainerSpec.recipes`.
         recipe: name of one of its recipes.
         config: path of a YAML file.
 
     Raises:
+        OptionsError, UnknownName: one of them is missing or cannot be read.
+    """
+    return [*(read_recipe(recipes, recipe) if recipe else []), *(read_config(config) if config else [])]
+
+
+def gather(model: Model, flags: Mapping[str, Any], recipes: str | None = None, recipe: str | None = None) -> Options:
+    """Options from default < recipe < flag.
+
+    Args:
+        model: what to make.
+        flags: values from the command line.
+        recipes, recipe: see `layers`.
+
+    Raises:
         OptionsError, UnknownName: a source is missing, or holds an unknown name or a bad value.
     """
-    sources: dict[str, Mapping[str, Any]] = {}
-    if recipe:
-        sources[f"recipe {recipe}"] = read_yaml(recipe_path(recipes, recipe))
-    if config:
-        sources[str(config)] = read_yaml(config)
-    if flags:
-        sources["the command line"] = flags
-    values: dict[str, Any] = {}
-    for source, given_there in sources.items():
-        values |= model.parse_part(given_there, source)
-    return model.parse(values, ", ".join(sources) or "the defaults")
+    sources = [*layers(recipes, recipe, None), *([Layer("the command line", flags)] if flags else [])]
+    return combine([model], sources)[0]
 
 
 def join_words(args: list[str], fields: Mapping[str, FieldInfo]) -> list[str]:
-    """`--ps 32 32 16` → `--ps=32,32,16`, `--no-x` → `--x=false`, `--x true` → `--x=true`."""
+    """`--ps 32 32 16` → `--ps=32,32,16`, `--no-x` → `--x=false`, `--x true` → `--x=true`, `--set a=1 b=2` → two of it.
+
+    Args:
+        args: words of the command line.
+        fields: flag as `normalise` spells it → what it sets.
+    """
     joined: list[str] = []
     rest = list(args)
     while rest:
         word = rest.pop(0)
-        name = normalise(word[2:]) if word.startswith("--") else ""
-        if name.startswith("no_") and _is_switch(fields.get(name[3:])):
-            joined.append(f"--{name[3:]}=false")
+        name = normalise(word)
+        if name.startswith("__no_") and _is_switch(fields.get(f"__{name[5:]}")):
+            joined.append(f"--{name[5:]}=false")
         elif _is_list(fields.get(name)):
             taken: list[str] = []
             while rest and not _is_flag(rest[0]) and (not taken or _NUMBERS.fullmatch(rest[0])):
@@ -112,6 +132,11 @@ def join_words(args: list[str], fields: Mapping[str, FieldInfo]) -> list[str]:
             yes_no = {"true": "true", "yes": "true", "1": "true", "false": "false", "no": "false", "0": "false"}
             joined.append(f"{word}={yes_no.get(follows, 'true')}")
             del rest[: follows in yes_no]
+        elif word == "--set":
+            joined += [word, *(rest[:1])]
+            del rest[:1]
+            while rest and _SETTING.match(rest[0]):
+                joined += [word, rest.pop(0)]
         else:
             joined.append(word)
     return joined
@@ -122,9 +147,20 @@ def _is_flag(word: str) -> bool:
     return word.startswith("--") or (word.startswith("-") and word[1:2].isalpha())
 
 
+def _parameter(name: str) -> str:
+    """What click calls an option: its dotted name as an identifier."""
+    return name.replace(".", "__")
+
+
+def _flags(name: str, field: FieldInfo) -> list[str]:
+    """All flags of an option, its name first."""
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    return [f"--{name.replace('_', '-')}", *str(extra.get("cli") or "").split()]
+
+
 def _flag(name: str, field: FieldInfo) -> click.Option:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    declarations = [f"--{name.replace('_', '-')}", name, *str(extra.get("cli") or "").split()]
+    declarations = [*_flags(name, field), _parameter(name)]
     text = " ".join(filter(None, [field.description or "", _limits(field, str(extra.get("unit") or ""))]))
     choices = _choices(field)
     return click.Option(

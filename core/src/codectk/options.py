@@ -1,19 +1,22 @@
-"""Option models: one description of a setting for the command line, recipe files, checkpoints and the Python API."""
+"""Option models: one description of a setting for the command line, recipe files, checkpoints and the Python API.
 
-from collections.abc import Mapping
+A model may hold other models as fields. Their options have dotted names, such as `optim.lr`, and are written so or as
+nested mappings: `{"optim.lr": 1e-4}` and `{"optim": {"lr": 1e-4}}` are the same.
+"""
+
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from reprlib import Repr
-from typing import Annotated, Any, Literal, Self
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
-from codectk.errors import OptionsError, PluginError, UnknownName
+from codectk.errors import OptionsError, PluginError
+from codectk.nesting import DELETE, cut, expand, merge, shown, twice
 from codectk.specs import normalise
-
-MAX_YAML_BYTES = 1 << 20
-"""Configuration files above this size are refused."""
 
 
 class Options(BaseModel):
@@ -26,40 +29,39 @@ class Options(BaseModel):
         """Check values and make the model.
 
         Args:
-            values: name → value; `-` and `_` are the same in names; strings are converted.
+            values: name → value; names may be dotted, `-` and `_` are the same in them; strings are converted.
             source: where the values come from, for the error message.
 
         Raises:
             OptionsError: an unknown name (the nearest one is given), a wrong type, or a value out of bounds.
         """
+        named = _named(cls, expand(values, source), source)
         try:
-            return cls.model_validate(_named(cls, values, source))
+            return cls.model_validate(_filled(cls, named, source))
         except ValidationError as error:
-            raise _invalid(error, source) from None
+            raise _invalid(error, source, cls) from None
 
     @classmethod
     def parse_part(cls, values: Mapping[str, Any], source: str) -> dict[str, Any]:
         """Check some of the options one by one; rules between options wait for `parse`.
 
         Args:
-            values: see `parse`; any option may be missing.
+            values: see `parse`; any option may be missing, and nested mappings may hold `_delete_`.
             source: see `parse`.
+
+        Returns:
+            The values under the names of the model's fields, nested.
 
         Raises:
             OptionsError: as `parse` does, except for rules between options.
         """
-        named = _named(cls, values, source)
-        for name, value in named.items():
-            try:
-                _adapter(cls, name).validate_python(value)
-            except ValidationError as error:
-                raise _invalid(error, source, name) from None
+        named = _named(cls, expand(values, source), source, partial=True)
+        _check_parts(cls, named, source)
         return named
 
     def changed(self) -> dict[str, Any]:
-        """JSON-ready values of all options that differ from their default."""
-        plain = self.model_dump(mode="json")
-        return {name: value for name, value in plain.items() if getattr(self, name) != _defaults(type(self))[name]}
+        """JSON-ready values of all options that differ from their default, nested as the models are."""
+        return _difference(self, _defaults(type(self)))
 
 
 class NoOptions(Options):
@@ -75,7 +77,8 @@ def option(
         default: value when nothing is given; without one the option must be given.
         help: one sentence for `--help`.
         unit: for example `"px"`.
-        cli: more names on the command line, separated by spaces, for example `"-q"`.
+        cli: more names on the command line, separated by spaces, for example `"-q"` or `"-nw --num-workers"`. Long ones
+            are names in files too.
         anytime: may differ when a training run is resumed, because results do not depend on it.
         constraints: pydantic's own (`ge`, `le`, `gt`, `lt`, `multiple_of`, `min_length`, `max_length`, `pattern`).
     """
@@ -98,53 +101,37 @@ class RunOptions(Options):
     log_every: int = option(10, ge=1, unit="steps", help="Distance of logged values.")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Options from a YAML file: a mapping of names to values.
+def nested(field: FieldInfo) -> type[Options] | None:
+    """The option model that a field holds, also one that may be None instead."""
+    union = get_origin(field.annotation) in (Union, UnionType)
+    kinds = [kind for kind in (get_args(field.annotation) if union else (field.annotation,)) if kind is not NoneType]
+    kind = kinds[0] if len(kinds) == 1 else None
+    return kind if isinstance(kind, type) and issubclass(kind, Options) else None
+
+
+@cache
+def leaves(model: type[Options]) -> dict[str, FieldInfo]:
+    """The fields under their dotted names, with those of nested models in the models' place."""
+    found: dict[str, FieldInfo] = {}
+    for name, field in model.model_fields.items():
+        inner = nested(field)
+        found |= {f"{name}.{leaf}": f for leaf, f in leaves(inner).items()} if inner else {name: field}
+    return found
+
+
+def split(models: Sequence[type[Options]], values: Mapping[str, Any], source: str) -> list[dict[str, Any]]:
+    """Which of the values belong to which of the models.
 
     Raises:
-        OptionsError: the file is missing, too large, is not YAML, holds something else, or uses aliases.
+        OptionsError: a name belongs to none of them; the nearest one is given.
     """
-    import yaml
-
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_YAML_BYTES + 1)
-        if len(data) > MAX_YAML_BYTES:
-            raise OptionsError(f"{path} is above {MAX_YAML_BYTES} bytes.", "Name a file of `name: value` lines.")
-        content = yaml.load(data.decode(), _plain_loader())
-    except FileNotFoundError:
-        raise OptionsError(f"{path} does not exist.", "Check the path of the configuration file.") from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: 2020-13-45, not UTF-8, …
-        raise OptionsError(
-            f"{path} cannot be read as YAML: {_reason(error)}.", "Mend the file and try again."
-        ) from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise OptionsError(f"{path} must hold `name: value` lines.", "Write one option per line.")
-    return {str(key): value for key, value in content.items()}
-
-
-def recipe_path(folder: str | None, name: str) -> Path:
-    """The file of a recipe that a plugin ships.
-
-    Args:
-        folder: `"package:path/inside"`, from the trainer's spec.
-        name: as given to `--recipe`.
-
-    Raises:
-        UnknownName: the trainer has no such recipe.
-    """
-    paths = {normalise(path.stem): path for path in recipes(folder)}
-    if normalise(name) not in paths:
-        known = ", ".join(sorted(paths)) or "none"
-        raise UnknownName(f"There is no recipe named '{name}'.", f"Recipes of this trainer: {known}.")
-    return paths[normalise(name)]
-
-
-def recipes(folder: str | None) -> list[Path]:
-    """All recipe files in a plugin's recipe folder."""
-    return sorted(packaged(folder).glob("*.yaml")) if folder else []
+    parts: list[dict[str, Any]] = [{} for _ in models]
+    for name, value in expand(values, source).items():
+        owner = next((part for model, part in zip(models, parts, strict=True) if name in _names(model)), None)
+        if owner is None:
+            raise _unknown(models, name, source)
+        owner[name] = value
+    return parts
 
 
 def packaged(place: str) -> Path:
@@ -191,82 +178,109 @@ def _defaults(model: type[Options]) -> dict[str, Any]:
 
 
 @cache
-def _plain_loader() -> Any:
-    """YAML's safe loader without aliases, which can make much of a small file, and without names that stand twice."""
-    import yaml
-
-    class PlainLoader(yaml.SafeLoader):
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            if getattr(event, "anchor", None) is not None:
-                raise yaml.MarkedYAMLError(problem="anchors and aliases are not taken", problem_mark=event.start_mark)
-            return super().compose_node(parent, index)
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            seen: set[str] = set()
-            for key, _ in node.value:
-                name = normalise(str(key.value))
-                if name in seen:
-                    problem = f"'{_cut(name)}' stands twice"
-                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-                seen.add(name)
-            return super().construct_mapping(node, deep)
-
-    return PlainLoader
-
-
-@cache
 def _adapter(model: type[Options], name: str) -> TypeAdapter[Any]:
     annotation = model.model_fields[name].rebuild_annotation()
     return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
 
 
-def _named(model: type[Options], values: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The values under the names of the model's fields."""
+@cache
+def _names(model: type[Options]) -> dict[str, str]:
+    """Every name that a field has in files → the field."""
+    names: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        more = [word for word in str(extra.get("cli") or "").split() if word.startswith("--")]
+        names |= {normalise(word.removeprefix("--")): name for word in more}
+    return names | {name: name for name in model.model_fields}
+
+
+def _named(
+    model: type[Options], values: Mapping[str, Any], source: str, place: str = "", partial: bool = False
+) -> dict[str, Any]:
+    """Expanded values under the names of the model's fields."""
     named: dict[str, Any] = {}
-    for key, value in values.items():
-        name = normalise(str(key))
-        if name not in model.model_fields:
-            raise _unknown(model, name, source)
+    for given, value in values.items():
+        if partial and place and given == DELETE:
+            named[DELETE] = value
+            continue
+        name = _names(model).get(given)
+        if name is None:
+            raise _unknown([model], given, source, place)
         if name in named:
-            raise OptionsError(f"Option '{name}' stands twice in {source}.", "Keep one of the two.")
-        named[name] = value
+            raise twice(place + name, source)
+        inner = nested(model.model_fields[name])
+        below = inner is not None and isinstance(value, Mapping)
+        named[name] = _named(inner, value, source, f"{place}{name}.", partial) if inner and below else value
     return named
 
 
-def _unknown(model: type[Options], key: str, source: str) -> OptionsError:
-    key = _cut(key)
-    near = get_close_matches(key, list(model.model_fields), n=1)
-    known = ", ".join(model.model_fields) or "none"
-    advice = f"Did you mean '{near[0]}'?" if near else f"Options here: {known}."
-    return OptionsError(f"There is no option '{key}' in {source}.", advice)
+def _filled(model: type[Options], named: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The values with what the defaults of nested models set, and an empty mapping for those that must be given.
+
+    So options that are missing are named themselves, not the models that hold them.
+    """
+    filled = dict(named)
+    for name, field in model.model_fields.items():
+        inner, default = nested(field), _defaults(model)[name]
+        needed = field.is_required() and field.annotation is inner
+        values = filled.get(name, {} if needed else None)
+        if inner is not None and isinstance(values, Mapping):
+            start = default.changed() if isinstance(default, inner) else {}
+            filled[name] = _filled(inner, merge(start, values, source), source)
+    return filled
 
 
-def _invalid(error: ValidationError, source: str, name: str = "") -> OptionsError:
+def _check_parts(model: type[Options], named: Mapping[str, Any], source: str, place: str = "") -> None:
+    for name, value in named.items():
+        inner = None if name == DELETE else nested(model.model_fields[name])
+        if inner is not None and isinstance(value, Mapping):
+            _check_parts(inner, value, source, f"{place}{name}.")
+        elif name != DELETE:
+            try:
+                _adapter(model, name).validate_python(value)
+            except ValidationError as error:
+                raise _invalid(error, source, model, place + name) from None
+
+
+def _difference(options: Options, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    plain, made = options.model_dump(mode="json"), {}
+    for name, default in defaults.items():
+        value = getattr(options, name)
+        if isinstance(value, Options) and value != default:
+            same = isinstance(default, type(value))
+            made[name] = _difference(value, dict(default) if same else _defaults(type(value)))
+        elif value != default:
+            made[name] = plain[name]
+    return made
+
+
+def _unknown(models: Sequence[type[Options]], key: str, source: str, place: str = "") -> OptionsError:
+    key = cut(key)
+    names = [name for model in models for name in _names(model)]
+    inside = [leaf for model in models for leaf in leaves(model) if leaf.rpartition(".")[2] == key]
+    near = get_close_matches(key, names, n=1) or inside
+    known = ", ".join(place + name for model in models for name in model.model_fields) or "none"
+    advice = f"Did you mean '{place}{near[0]}'?" if near else f"Options here: {known}."
+    return OptionsError(f"There is no option '{place}{key}' in {source}.", advice)
+
+
+def _invalid(error: ValidationError, source: str, model: type[Options], name: str = "") -> OptionsError:
     first = error.errors(include_url=False, include_context=False)[0]
-    name = name or (str(first["loc"][0]) if first["loc"] else "")
-    message = _cut(first["msg"].removeprefix("Value error, "), 300)
+    name = name or _dotted(model, first["loc"])
+    message = cut(first["msg"].removeprefix("Value error, "), 300)
     if first["type"] == "missing":
         return OptionsError(f"Option '{name}' is missing in {source}.", f"Add it: --{name.replace('_', '-')} VALUE.")
     where = f"Option '{name}' in {source}" if name else f"The options in {source}"
-    given = f" (given: {_shown(first['input'])})" if name else ""
+    given = f" (given: {shown(first['input'])})" if name else ""
     return OptionsError(f"{where}: {message}{given}.", "Change the value; `--help` lists bounds and choices.")
 
 
-def _shown(value: Any) -> str:
-    """A value as a message shows it; of a large one only the start is ever turned into text."""
-    short = Repr()
-    short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
-    return _cut(short.repr(value))
-
-
-def _cut(text: str, length: int = 80) -> str:
-    return text if len(text) <= length else f"{text[:length]}…"
-
-
-def _reason(error: Exception) -> str:
-    """One line about why a file is not YAML, with the number of the line."""
-    mark = getattr(error, "problem_mark", None)
-    text = getattr(error, "problem", None) or getattr(error, "reason", None) or error
-    line = f" in line {mark.line + 1}" if mark is not None else ""
-    return _cut(" ".join(str(text).split()), 200) + line
+def _dotted(model: type[Options] | None, location: tuple[int | str, ...]) -> str:
+    """The name of an option from pydantic's path to a part of its value."""
+    names: list[str] = []
+    for part in location:
+        if model is None or part not in model.model_fields:
+            break
+        names.append(str(part))
+        model = nested(model.model_fields[str(part)])
+    return ".".join(names)

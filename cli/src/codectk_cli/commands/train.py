@@ -9,10 +9,12 @@ from typing import Any
 import click
 
 from codectk.errors import CodectkError, InputError, OptionsError
-from codectk.options import Options, RunOptions, recipes
+from codectk.nesting import flat
+from codectk.options import Options, RunOptions, leaves
+from codectk.recipes import Layer, combine, parse_value, recipes
 from codectk.registry import Registered
 from codectk.specs import TrainerSpec, normalise
-from codectk_cli.bridge import OptionsCommand, gather, given
+from codectk_cli.bridge import OptionsCommand, given, layers
 from codectk_cli.shared import load_registry
 
 
@@ -57,6 +59,12 @@ def _trainer_command(registered: Registered) -> click.Command:
         click.Option(
             ["--config"], type=path, help="YAML file of settings, stronger than the recipe, weaker than flags."
         ),
+        click.Option(
+            ["--set", "settings"],
+            multiple=True,
+            metavar="NAME=VALUE…",
+            help="Any options by name, stronger than flags: --set optim.lr=1e-4 rate=null.",
+        ),
         click.Option(["--out"], type=path, help="Run folder.  [default: runs/NAME-DATE-TIME]"),
         click.Option(["--resume"], type=path, metavar="RUN", help="Continue the run in this folder."),
         click.Option(["--dry-run", "-n"], is_flag=True, help="Show the options and stop."),
@@ -77,12 +85,12 @@ def _trainer_command(registered: Registered) -> click.Command:
 
 def _train(ctx: click.Context, registered: Registered, model: type[Options]) -> int:
     run_folder: Path | None = ctx.params["resume"]
+    flags = [Layer("the command line", {**given(ctx, model), **given(ctx, RunOptions)}), _settings(ctx)]
     if run_folder:
-        options, run_options = _resumed(ctx, registered, model, run_folder)
+        options, run_options = _resumed(ctx, registered, model, run_folder, flags)
     else:
-        sources = (registered.spec.recipes, ctx.params["recipe"], ctx.params["config"])
-        options = gather(model, given(ctx, model), *sources)
-        run_options = RunOptions.parse(given(ctx, RunOptions), "the command line")
+        sources = layers(registered.spec.recipes, ctx.params["recipe"], ctx.params["config"])
+        options, run_options = _combine(model, [*sources, *flags])
     folder = run_folder or ctx.params["out"] or _new_folder(registered.spec.name)
     if ctx.params["dry_run"]:
         _show(folder, options, run_options)
@@ -102,8 +110,30 @@ def _train(ctx: click.Context, registered: Registered, model: type[Options]) -> 
     return 0
 
 
+def _combine(model: type[Options], sources: list[Layer]) -> tuple[Options, RunOptions]:
+    options, run_options = combine([model, RunOptions], [layer for layer in sources if layer.values])
+    return options, RunOptions.parse(run_options.changed())
+
+
+def _settings(ctx: click.Context) -> Layer:
+    """What `--set` says.
+
+    Raises:
+        OptionsError: a word is no NAME=VALUE, or a name stands twice.
+    """
+    values: dict[str, Any] = {}
+    for word in ctx.params["settings"]:
+        name, sign, text = word.partition("=")
+        if not sign or not name:
+            raise OptionsError(f"--set {word} is no setting.", "Write --set NAME=VALUE.")
+        if name in values:
+            raise OptionsError(f"--set gives '{name}' twice.", "Keep one of the two.")
+        values[name] = parse_value(text, "--set")
+    return Layer("--set", values)
+
+
 def _resumed(
-    ctx: click.Context, registered: Registered, model: type[Options], folder: Path
+    ctx: click.Context, registered: Registered, model: type[Options], folder: Path, flags: list[Layer]
 ) -> tuple[Options, RunOptions]:
     """Options of a run as it was started; flags may repeat them, or change what results do not depend on."""
     from codectk.runs import read_description
@@ -115,25 +145,30 @@ def _resumed(
         )
     if ctx.params["recipe"] or ctx.params["config"] or ctx.params["out"]:
         raise OptionsError("--resume takes the options of the run.", "Leave --recipe, --config and --out out.")
-    made = []
-    for kind, saved in ((model, about["options"]), (RunOptions, about["run_options"])):
-        before = kind.parse(saved, str(folder))
-        after = kind.parse({**saved, **given(ctx, kind)}, "the command line")
-        for name, field in kind.model_fields.items():
-            extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-            if getattr(before, name) != getattr(after, name) and not extra.get("anytime"):
-                raise OptionsError(
-                    f"--{name.replace('_', '-')} was {getattr(before, name)} when {folder} was started.",
-                    "Leave it out to continue that run, or start a new one.",
-                )
-        made.append(after)
-    return made[0], RunOptions.parse(made[1].changed())
+    saved = Layer(str(folder), {**about["options"], **about["run_options"]})
+    before, after = _combine(model, [saved]), _combine(model, [saved, *flags])
+    for one, other in zip(before, after, strict=True):
+        _refuse_changes(one, other, folder)
+    return after
+
+
+def _refuse_changes(before: Options, after: Options, folder: Path) -> None:
+    fields = leaves(type(before))
+    values = flat(before.model_dump(mode="json"))
+    for name, value in flat(after.model_dump(mode="json")).items():
+        extra = fields[name].json_schema_extra if name in fields else None
+        if value != values.get(name) and not (isinstance(extra, dict) and extra.get("anytime")):
+            raise OptionsError(
+                f"--{name.replace('_', '-')} was {values.get(name)} when {folder} was started.",
+                "Leave it out to continue that run, or start a new one.",
+            )
 
 
 def _show(folder: Path, options: Options, run_options: Options) -> None:
     for model in (options, run_options):
-        for name, value in model.model_dump(mode="json").items():
-            mark = "" if name not in model.changed() else "  (set)"
+        changed = flat(model.changed())
+        for name, value in flat(model.model_dump(mode="json")).items():
+            mark = "" if name not in changed else "  (set)"
             click.echo(f"{name}: {value}{mark}")
     click.echo(f"run folder: {folder}")
 

@@ -1,12 +1,13 @@
 """What holds for the spec of anything: it is installed, complete, cheap to list, and its options work everywhere."""
 
 import json
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
 
 from codectk.arrays import KINDS
-from codectk.options import Options
+from codectk.options import Options, leaves
 from codectk.registry import Registered, get_registry
 from codectk.specs import CodecSpec, MetricSpec, TrainerSpec
 from codectk.testing.processes import run_fresh
@@ -86,7 +87,7 @@ class SpecConformance:
     def test_every_option_has_help(self) -> None:
         """`--help` has a sentence for every flag."""
         for model in self.models():
-            bare = [name for name, field in model.model_fields.items() if not (field.description or "").strip()]
+            bare = [name for name, field in leaves(model).items() if not (field.description or "").strip()]
             assert not bare, f"{model.__name__}: no help for {', '.join(bare)}"
 
     def test_options_survive_json_and_yaml(self) -> None:
@@ -102,7 +103,7 @@ class SpecConformance:
         """The flags that `--help` shows give the same options as the values do."""
         bridge = pytest.importorskip("codectk_cli.bridge", reason="the command line (codectk) is not installed")
         for model, options in self._instances():
-            values = {name: value for name, value in options if value is not None}
+            values = {name: value for name, value in _leaf_values(options) if value is not None}
             words = [word for name, value in values.items() for word in _words(name, value)]
             command = bridge.OptionsCommand("try", models=[model])
             context = command.make_context("try", words)
@@ -118,6 +119,14 @@ class SpecConformance:
                 if not required:
                     made.append((model, model.parse(mine)))
         return made
+
+
+def _leaf_values(options: Options, place: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options:
+        if isinstance(value, Options):
+            yield from _leaf_values(value, f"{place}{name}.")
+        else:
+            yield f"{place}{name}", value
 
 
 def _words(name: str, value: Any) -> list[str]:

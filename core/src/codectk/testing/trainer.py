@@ -16,7 +16,8 @@ from codectk.container import unpack
 from codectk.errors import CodectkError, TrainingStopped
 from codectk.images import write_image
 from codectk.log import Watcher
-from codectk.options import RunOptions, read_yaml, recipes
+from codectk.options import RunOptions
+from codectk.recipes import merged, read_recipe, recipes
 from codectk.registry import get_registry
 from codectk.specs import CodecSpec, TrainerSpec, normalise
 from codectk.testing import samples
@@ -106,7 +107,7 @@ class TrainerConformance(SpecConformance):
         """Every recipe that ships can be given to `--recipe`."""
         model = self.registered().load(self.spec.options)
         for path in recipes(self.spec.recipes):
-            model.parse_part(read_yaml(path), path.name)
+            merged([model, RunOptions], read_recipe(self.spec.recipes, path.stem))
 
     def test_it_trains_on_the_cpu(self, tmp_path_factory: pytest.TempPathFactory) -> None:
         """At least two steps, told to whoever watches, and a log."""

@@ -172,5 +172,9 @@ def _aggregation(inputs: int, size: int, options: ModelOptions) -> nn.Sequential
 
 def make_context(options: ModelOptions) -> NoContext | ChannelContext | SpaceChannelContext:
     """The context model that the options name."""
-    kinds = {"none": NoContext, "channel": ChannelContext, "space_channel": SpaceChannelContext}
+    kinds: dict[str, type[NoContext | ChannelContext | SpaceChannelContext]] = {
+        "none": NoContext,
+        "channel": ChannelContext,
+        "space_channel": SpaceChannelContext,
+    }
     return kinds[options.context](options)

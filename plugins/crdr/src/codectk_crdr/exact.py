@@ -1,13 +1,13 @@
 """The integer-exact path from z to y_hat: hyper synthesis and context in the arithmetic of `integer.py`.
 
-    symbols of z ─ + median ─ int8 ─ h_s ─ int8 ─ context ─ (means, table indexes) ─ code ─ symbols of y ─ y_hat
+    symbols of z ─ + median ─ int8 ─ h_s ─ int8 ─ context ─ (means, scales) ─ code ─ symbols of y ─ y_hat
 
-Means and y_hat are integers in units of 2^-10, table indexes come from integer thresholds: encoder and decoder agree on
-every machine. The encoder's y itself may be floating point: it is only ever rounded into symbols.
+Means, scales and y_hat are integers in units of 2^-10: encoder and decoder agree on every machine. The encoder's y
+itself may be floating point: it is only ever rounded into symbols.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from codectk_crdr.options import ModelOptions
 Arrays = Mapping[str, NDArray[Any]]
 
 Code = Callable[[Part, Tensor, Tensor], Tensor]
-"""(part, means (n, C), table indexes (n, C) int64) → symbols (n, C) int32; rows are positions, in order of the part."""
+"""(part, means, scales) → symbols int32, all (n, C), rows being the positions of the part in order."""
 
 TANH_BITS = 6
 """The predicted residual is looked up in units of 2^-6, from -4 to 4."""
@@ -33,14 +33,6 @@ MAX_SYMBOL = 1 << 11
 """Symbols of y beyond are clamped: latents stay in fixed point."""
 
 
-class Networks(Protocol):
-    """A context in integer arithmetic."""
-
-    def __call__(self, hyper: tuple[Tensor, Tensor], code: Code) -> Tensor:
-        """y_hat int32 (h, w, M) in units of 2^-10, from means and scales of the hyperprior, (h, w, M) each."""
-        ...
-
-
 class ExactPath:
     """From symbols of z to y_hat.
 
@@ -49,12 +41,17 @@ class ExactPath:
         options: the architecture.
         device: where to compute.
 
+    Attributes:
+        unit: what means and scales are integers of.
+
     Raises:
         WeightsError: they do not fit the architecture, or could compute something that is not exact.
     """
 
+    unit = 1 / UNIT
+
     def __init__(self, arrays: Arrays, options: ModelOptions, device: torch.device) -> None:
-        self.options, self.device = options, device
+        self.device = device
         channels = options.hyper_channels
         median = arrays.get("z.median")
         if median is None or median.dtype != np.int32 or median.shape != (channels,):
@@ -62,8 +59,12 @@ class ExactPath:
         self.medians = torch.from_numpy(median).to(device)
         self.z_scale = load_scale(arrays, "z", channels, device)
         self.hyper = _hyper(arrays, options, device)
-        kinds = {"none": NoContext, "channel": ChannelContext, "space_channel": SpaceChannelContext}
-        self.context: Networks = kinds[options.context](arrays, options, device)
+        kinds: dict[str, type[NoContext | ChannelContext | SpaceChannelContext]] = {
+            "none": NoContext,
+            "channel": ChannelContext,
+            "space_channel": SpaceChannelContext,
+        }
+        self.context = kinds[options.context](arrays, options, device)
 
     def run(self, z: Tensor, code: Code) -> Tensor:
         """y_hat float32 (1, M, h, w).
@@ -131,31 +132,16 @@ def _sequence(
     ]
 
 
-class _Indexes:
-    """Table index of each scale, from integer thresholds."""
-
-    def __init__(self, arrays: Arrays, device: torch.device) -> None:
-        thresholds = arrays.get("y.thresholds")
-        if thresholds is None or thresholds.dtype != np.int32 or thresholds.ndim != 1 or len(thresholds) > 1 << 12:
-            raise WeightsError("The weights lack the thresholds of scales.", "Export them again.")
-        if (np.diff(thresholds) < 0).any():
-            raise WeightsError("The thresholds of scales are not in order.", "Export the weights again.")
-        self.thresholds = torch.from_numpy(thresholds).to(device)
-
-    def __call__(self, scales: Tensor) -> Tensor:
-        return torch.searchsorted(self.thresholds, scales.contiguous(), right=True)
-
-
 class NoContext:
     """Means and scales straight from the hyperprior, in fixed point."""
 
     def __init__(self, arrays: Arrays, options: ModelOptions, device: torch.device) -> None:
-        self.latent, self.indexes = options.latent_channels, _Indexes(arrays, device)
+        self.latent = options.latent_channels
 
     def __call__(self, hyper: tuple[Tensor, Tensor], code: Code) -> Tensor:
-        """See `Networks`."""
+        """y_hat int32 (h, w, M) in units of 2^-10, from means and scales of the hyperprior, (h, w, M) each."""
         means, scales = (x.flatten(0, 1) for x in hyper)
-        symbols = code(Part(0, self.latent), means, self.indexes(scales))
+        symbols = code(Part(0, self.latent), means, scales)
         return _values(symbols, means).view(hyper[0].shape)
 
 
@@ -164,7 +150,6 @@ class ChannelContext:
 
     def __init__(self, arrays: Arrays, options: ModelOptions, device: torch.device) -> None:
         self.latent, self.width = options.latent_channels, options.latent_channels // options.slices
-        self.indexes = _Indexes(arrays, device)
         self.y_scale = load_scale(arrays, "y", self.latent, device)
         table = arrays.get("y.tanh")
         if table is None or table.dtype != np.int32 or table.shape != (TANH_SIZE + 1,) or np.abs(table).max() > UNIT:
@@ -188,7 +173,7 @@ class ChannelContext:
         self.nets = {kind: [net(kind, i) for i in range(options.slices)] for kind in ("means", "scales", "residual")}
 
     def __call__(self, hyper: tuple[Tensor, Tensor], code: Code) -> Tensor:
-        """See `Networks`."""
+        """y_hat int32 (h, w, M) in units of 2^-10, from means and scales of the hyperprior, (h, w, M) each."""
         height, width, _ = hyper[0].shape
         done: list[Tensor] = []
         seen: list[Tensor] = []
@@ -196,7 +181,7 @@ class ChannelContext:
             means = self._all("means", step, torch.cat([hyper[0], *seen], dim=2))
             scales = self._all("scales", step, torch.cat([hyper[1], *seen], dim=2))
             part = Part(step[0] * self.width, (step[-1] + 1) * self.width)
-            symbols = code(part, means.flatten(0, 1), self.indexes(scales.flatten(0, 1)))
+            symbols = code(part, means.flatten(0, 1), scales.flatten(0, 1))
             values = _values(symbols, means.flatten(0, 1)).view(height, width, -1)
             for n, i in enumerate(step):
                 value = values[:, :, n * self.width : (n + 1) * self.width]
@@ -223,7 +208,6 @@ class SpaceChannelContext:
 
     def __init__(self, arrays: Arrays, options: ModelOptions, device: torch.device) -> None:
         self.groups, self.device = options.groups, device
-        self.indexes = _Indexes(arrays, device)
         self.y_scale = load_scale(arrays, "y", options.latent_channels, device)
         (wide, narrow), (high, low) = options.context_widths, options.aggregation_widths
         self.channel: list[list[Layer]] = []
@@ -248,7 +232,7 @@ class SpaceChannelContext:
             self.aggregation.append(nets["aggregation"])
 
     def __call__(self, hyper: tuple[Tensor, Tensor], code: Code) -> Tensor:
-        """See `Networks`."""
+        """y_hat int32 (h, w, M) in units of 2^-10, from means and scales of the hyperprior, (h, w, M) each."""
         height, width, _ = hyper[0].shape
         both = torch.cat(hyper, dim=2)
         numbers = torch.arange(height * width, device=self.device).view(height, width, 1)
@@ -269,7 +253,7 @@ class SpaceChannelContext:
                     spatial = torch.zeros(len(where), 2 * size, dtype=torch.int8, device=self.device)
                 inputs = torch.cat([known.flatten(0, 1)[where], spatial], dim=1)
                 means, scales = self._aggregate(k, inputs)
-                values = _values(code(part, means, self.indexes(scales)), means)
+                values = _values(code(part, means, scales), means)
                 done.view(height * width, -1)[where, start : start + size] = values
                 scale = self.y_scale[start : start + size]
                 seen.view(height * width, -1)[where, start : start + size] = requantise(values, scale)

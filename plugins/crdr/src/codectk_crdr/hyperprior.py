@@ -29,7 +29,8 @@ class HyperEncoder(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """z of y."""
-        return self.conv3(F.relu(self.conv2(F.relu(self.conv1(y)))))
+        out: Tensor = self.conv3(F.relu(self.conv2(F.relu(self.conv1(y)))))
+        return out
 
 
 class _Branch(nn.Module):
@@ -42,7 +43,8 @@ class _Branch(nn.Module):
         self.conv3 = nn.ConvTranspose2d(width, options.latent_channels, 3, padding=1)
 
     def forward(self, z_hat: Tensor) -> Tensor:
-        return self.conv3(F.relu(self.conv2(F.relu(self.conv1(z_hat)))))
+        out: Tensor = self.conv3(F.relu(self.conv2(F.relu(self.conv1(z_hat)))))
+        return out
 
 
 class HyperDecoder(nn.Module):
@@ -73,7 +75,8 @@ class PlainHyperEncoder(nn.Module):
         """z of y."""
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             y = F.leaky_relu(conv(y), SLOPE)
-        return self.conv5(y)
+        out: Tensor = self.conv5(y)
+        return out
 
 
 class PlainHyperDecoder(nn.Module):
@@ -92,4 +95,5 @@ class PlainHyperDecoder(nn.Module):
         """(B, 2M, h, w)."""
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             z_hat = F.leaky_relu(conv(z_hat), SLOPE)
-        return self.conv5(z_hat)
+        out: Tensor = self.conv5(z_hat)
+        return out

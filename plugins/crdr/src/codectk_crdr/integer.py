@@ -74,25 +74,20 @@ class Layer:
             WeightsError: an array is missing, of another type or shape, or could make sums that are not exact.
         """
         count = kernel * kernel * inputs
-        wanted = {"weight": ("int8", (outputs, count)), "bias": ("int32", (outputs,)), "shift": ("uint8", (outputs,))}
-        wanted |= {"multiplier": ("int32", (outputs,)), "low_multiplier": ("int32", (outputs,)), "kind": ("uint8", ())}
-        found = {}
-        for key, (kind, shape) in wanted.items():
-            array = arrays.get(f"{name}.{key}")
-            if array is None or array.dtype.name != kind or array.shape != shape:
-                raise _unfit(f"{name}.{key} is not {kind} {shape}")
-            found[key] = array
+        wanted = {"weight": (np.int8, (outputs, count)), "bias": (np.int32, (outputs,)), "kind": (np.uint8, ())}
+        wanted |= dict.fromkeys(("multiplier", "low_multiplier"), (np.int32, (outputs,)))
+        wanted |= {"shift": (np.uint8, (outputs,))}
+        found = {key: _array(arrays, f"{name}.{key}", dtype, shape) for key, (dtype, shape) in wanted.items()}
         weight, bias, shift = found["weight"].astype(np.int64), found["bias"].astype(np.int64), found["shift"]
         sums = np.abs(weight).sum(1) * LIMIT + np.abs(bias)
         if np.abs(weight).max(initial=0) > LIMIT or sums.max(initial=0) >= 1 << SUM_BITS:
             raise _unfit(f"{name} has sums of 2^{SUM_BITS} or more")
-        ok = (shift >= 1) & (shift <= MAX_SHIFT)
-        for key in ("multiplier", "low_multiplier"):
-            ok &= (found[key] >= 0) & (found[key] < MAX_MULTIPLIER)
         kind = int(found["kind"])
-        if not ok.all() or kind >= len(KINDS):
-            raise _unfit(f"{name} has a scale out of bounds")
+        if kind >= len(KINDS):
+            raise _unfit(f"{name} is of no known kind")
         low, high = KINDS[kind]
+        for key in ("multiplier", "low_multiplier"):
+            _check_scale(found[key], shift, f"{name}.{key}")
 
         def affine(key: str) -> tuple[Tensor, Tensor]:
             scale = np.ldexp(found[key].astype(np.float64), -shift.astype(np.int64))
@@ -111,13 +106,13 @@ class Layer:
 
     @cached_property
     def cuts(self) -> tuple[int, ...]:
-        """Where float32 products are cut along K: no sum of |weight|·127 within a piece reaches 2^24, for any output."""
+        """Where float32 products are cut along K: within a piece no sum of |weight|·127 reaches 2^24."""
         total = LIMIT * np.abs(self.weight.cpu().numpy().astype(np.int64)).cumsum(0)
         cuts = [0]
         while cuts[-1] < len(total):
             before = total[cuts[-1] - 1] if cuts[-1] else 0
-            fits = (total[cuts[-1] :] - before < 1 << FLOAT32_BITS).all(1)
-            cuts.append(cuts[-1] + (int(fits.argmin()) if not fits.all() else len(fits)))
+            within = (total[cuts[-1] :] - before).max(1)  # rises, so those that fit come first
+            cuts.append(cuts[-1] + int((within < 1 << FLOAT32_BITS).sum()))
         return tuple(cuts)
 
     def __call__(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -211,13 +206,23 @@ def load_scale(arrays: Arrays, name: str, channels: int, device: torch.device) -
     Raises:
         WeightsError: see `Layer.load`.
     """
-    multiplier, shift = arrays.get(f"{name}.multiplier"), arrays.get(f"{name}.shift")
-    fits = multiplier is not None and shift is not None
-    fits = fits and multiplier.dtype == np.int32 and shift.dtype == np.uint8 and multiplier.shape == (channels,)
-    fits = fits and shift.shape == (channels,) and bool(((multiplier >= 0) & (multiplier < MAX_MULTIPLIER)).all())
-    if not fits or not ((shift >= 1) & (shift <= MAX_SHIFT)).all():
-        raise _unfit(f"{name} is no scale of {channels} channels")
+    multiplier = _array(arrays, f"{name}.multiplier", np.int32, (channels,))
+    shift = _array(arrays, f"{name}.shift", np.uint8, (channels,))
+    _check_scale(multiplier, shift, name)
     return torch.from_numpy(np.ldexp(multiplier.astype(np.float64), -shift.astype(np.int64))).to(device)
+
+
+def _array(arrays: Arrays, name: str, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
+    array = arrays.get(name)
+    if array is None or array.dtype != dtype or array.shape != shape:
+        raise _unfit(f"{name} is not {np.dtype(dtype)} {shape}")
+    return array
+
+
+def _check_scale(multiplier: NDArray[Any], shift: NDArray[Any], name: str) -> None:
+    fits = (multiplier >= 0) & (multiplier < MAX_MULTIPLIER) & (shift >= 1) & (shift <= MAX_SHIFT)
+    if not fits.all():
+        raise _unfit(f"{name} has a scale out of bounds")
 
 
 def shuffle(x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from codectk.options import FloatList, IntList, Options, option
+from codectk.options import IntList, Options, option
 
 MAX_BETA = 5.12
 """Largest realism."""
@@ -54,7 +54,10 @@ class ModelOptions(Options):
     slices: int = option(10, ge=1, le=64, help="Slices of y, with channel context.")
     support_slices: int = option(5, ge=1, le=64, help="How many of the first slices the others see.")
     groups: Widths = option(
-        (16, 16, 32, 64, 192), min_length=1, max_length=16, help="Channels of the groups of y, with space-channel context."
+        (16, 16, 32, 64, 192),
+        min_length=1,
+        max_length=16,
+        help="Channels of the groups of y, with space-channel context.",
     )
     context_width: Widths = option(
         (224, 128), min_length=2, max_length=2, help="Inner widths of its networks over channels."
@@ -118,17 +121,26 @@ def _three(values: tuple[int, ...]) -> tuple[int, int, int]:
     return first, second, third
 
 
-class TrainOptions(ModelOptions):
-    """Training."""
+class EncodeOptions(Options):
+    """The rate knob. What has no such knob takes none, or a negative value."""
 
-    data: str = option("photos", help="Folder of pictures, or a dataset's name.")
-    val_data: str | None = option(None, help="The same for validation; part of --data is held out if not given.")
-    image_size: int = option(256, ge=64, le=4096, multiple_of=64, unit="px", help="Side of training crops.")
-    smallest_scale: float = option(1.0, gt=0, le=1, help="Pictures are resized by a random factor from this to 1.")
-    batch_size: int = option(8, ge=1, help="Crops in a step.")
-    total_iter: int = option(1_000_000, ge=1, help="Steps.")
-    start: Literal["random", "linear"] = option("random", help="Transforms at first.")
-    lr: float = option(1e-4, gt=0, help="Learning rate.")
-    warmup: int = option(0, ge=0, help="Steps until the learning rate is reached.")
-    lambda_a: FloatList = option((3.4, 1.3, 0.4, 0.12, 0.05), help="Weight of the rate at each level.")
-    balance: float = option(0.0, ge=0, le=1, help="Losses are divided by the weight of the rate to this power.")
+    quality: float | None = option(
+        None,
+        le=63,
+        cli="-q",
+        help="0 for the smallest file, up to one less than the weights have levels; any real number.",
+    )
+    realism: float | None = option(
+        None, le=MAX_BETA, cli="--beta", help="Realism that the file is decoded with where none is asked for."
+    )
+
+
+class DecodeOptions(Options):
+    """The realism knob."""
+
+    realism: float | None = option(
+        None,
+        le=MAX_BETA,
+        cli="-b --beta",
+        help="0 for the least error, larger for a more natural look; by default as the file says, else 0.",
+    )

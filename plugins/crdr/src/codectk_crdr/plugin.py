@@ -1,7 +1,7 @@
 """What this distribution brings to codectk. Imports nothing heavy."""
 
 from codectk.hookspecs import hookimpl
-from codectk.specs import TrainerSpec
+from codectk.specs import CodecSpec, TrainerSpec
 
 CODECTK_API = 1
 
@@ -12,6 +12,25 @@ PAPER = "Iwai et al., Controlling Rate, Distortion, and Realism, WACV 2024, arXi
 
 
 @hookimpl
+def codectk_codecs() -> list[CodecSpec]:
+    """The crdr codec."""
+    return [
+        CodecSpec(
+            name="crdr",
+            summary="quality chosen when encoding, realism when decoding; hyperprior and context in integers",
+            target="codectk_crdr.codec:CrdrCodec",
+            kinds=("image/rgb8",),
+            encode_options="codectk_crdr.options:EncodeOptions",
+            decode_options="codectk_crdr.options:DecodeOptions",
+            needs_weights=True,
+            reads=READS,
+            portability="any-machine",
+            paper=PAPER,
+        )
+    ]
+
+
+@hookimpl
 def codectk_trainers() -> list[TrainerSpec]:
     """The crdr trainer."""
     return [
@@ -19,7 +38,8 @@ def codectk_trainers() -> list[TrainerSpec]:
             name="crdr",
             summary="all stages: one rate, many rates, many rates and realisms",
             target="codectk_crdr.trainer:CrdrTrainer",
-            options="codectk_crdr.options:TrainOptions",
+            options="codectk_crdr.train_options:TrainOptions",
             recipes="codectk_crdr:recipes",
+            codec="crdr",
         )
     ]

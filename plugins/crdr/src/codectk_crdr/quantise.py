@@ -76,18 +76,16 @@ def calibrate(model: CompressionModel, batches: Iterable[tuple[Tensor, Tensor | 
     return ranges
 
 
-def integer_arrays(model: CompressionModel, ranges: Ranges, thresholds: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
+def integer_arrays(model: CompressionModel, ranges: Ranges) -> dict[str, NDArray[Any]]:
     """Everything that `exact.ExactPath` loads.
 
     Args:
         model: the float model.
         ranges: from `calibrate`.
-        thresholds: scales, in units of 2^-10, at which the next table begins.
     """
     medians = model.entropy_model_z.medians.double().flatten().numpy(force=True)
     arrays: dict[str, NDArray[Any]] = {
-        "z.median": np.rint(np.clip(medians, -MAX_SYMBOL, MAX_SYMBOL) * UNIT).astype(np.int32),
-        "y.thresholds": thresholds,
+        "z.median": np.rint(np.clip(medians, -MAX_SYMBOL, MAX_SYMBOL) * UNIT).astype(np.int32)
     }
     writer = _Writer(arrays, ranges)
     scales = writer.hyper(model.hyperdecoder)

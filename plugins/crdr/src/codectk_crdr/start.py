@@ -12,40 +12,38 @@ import math
 import torch
 from torch import Tensor, nn
 
+from codectk_crdr.context import SpaceChannelContext
 from codectk_crdr.model import CompressionModel
-from codectk_crdr.transforms import Block
+from codectk_crdr.transforms import Block, Bottleneck
 
 SLOPE = 2 * math.log(2) * 150 / 3
-"""Loss per squared error of one value in [0, 1], over that per bit, at high rates: MSE counts 150/3, D'(R) = -2 ln 2 D."""
+"""Loss per squared error of one value in [0, 1], over that per bit, at high rates: MSE counts 150/3; D' = -2 ln 2 D."""
 
 
 @torch.no_grad()
 def linear_start(model: CompressionModel, crops: Tensor, lambdas: tuple[float, ...]) -> None:
-    """Set g_a and g_s to a linear transform and its inverse.
+    """Set g_a and g_s to a linear transform and its inverse, and scales of y to what they then are.
 
     Args:
         model: changed in place.
         crops: (B, 3, H, W) in [-1, 1].
         lambdas: weight of the rate at each level, beside 150·MSE.
-
-    Raises:
-        ValueError: the first widths are too small to hold all values of 2×2 and 4×4 pixels.
     """
     encoder, decoder = model.encoder, model.decoder
     for part in (encoder, decoder):
         for module in part.modules():
             if isinstance(module, Block):
                 for block in module.children():
-                    nn.init.zeros_(block.conv[-1].weight)  # type: ignore[union-attr, index, arg-type]
-                    nn.init.zeros_(block.conv[-1].bias)  # type: ignore[union-attr, index, arg-type]
+                    nn.init.zeros_(block.get_parameter("conv.4.weight"))
+                    nn.init.zeros_(block.get_parameter("conv.4.bias"))
     x = crops
     for down, up in ((1, 4), (2, 3), (3, 2), (4, 1)):
         x = _step(getattr(encoder, f"conv{down}"), getattr(decoder, f"conv{up}"), x)
     steps = [math.sqrt(12 * 4 * weight / SLOPE) for weight in lambdas]
     if model.options.levels > 1:
         for level, step in enumerate(steps):
-            encoder.interp_ca_list[-1].weight[level] = math.log(math.expm1(1 / step))
-            decoder.interp_ca_list[0].weight[level] = math.log(math.expm1(step))
+            encoder.interp_ca_list[-1].get_parameter("weight")[level] = math.log(math.expm1(1 / step))
+            decoder.interp_ca_list[0].get_parameter("weight")[level] = math.log(math.expm1(step))
     spread = x.std((0, 2, 3)) / steps[len(steps) // 2]
     _start_scales(model, spread)
 
@@ -81,7 +79,26 @@ def _pyramid(channels: int) -> Tensor:
 def _start_scales(model: CompressionModel, spread: Tensor) -> None:
     """Predict at first the spread of each channel of y: the last biases of whatever makes scales."""
     context, start = model.context_model, 0
-    if hasattr(context, "aggregation"):
-        for size, layers in zip(context.groups, context.aggregation, strict=True):  # type: ignore[arg-type, union-attr]
-            layers[-1].bias[size:] = spread[start : start + size]  # type: ignore[index]
+    if isinstance(context, SpaceChannelContext):
+        for size, layers in zip(context.groups, context.aggregation, strict=True):
+            layers.get_parameter("4.bias")[size:] = spread[start : start + size]
             start += size
+
+
+@torch.no_grad()
+def zero_condition(model: CompressionModel) -> None:
+    """Let realism change nothing yet: projections at zero, so the decoder is at first that of the earlier stage.
+
+    The condition itself starts at the usual size of layers, for projections learn as fast as it is large.
+
+    Args:
+        model: with realism; changed in place.
+    """
+    for module in model.decoder.modules():
+        if isinstance(module, Bottleneck):
+            for projection in (module.proj_1, module.proj_2, module.proj_3):
+                nn.init.zeros_(projection.weight)
+                nn.init.zeros_(projection.bias)  # type: ignore[arg-type]
+    for layer in model.decoder.mlp:
+        if isinstance(layer, nn.Linear):
+            layer.reset_parameters()

@@ -75,11 +75,13 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """(B, C, H, W) of the same shape; `condition` (1 or B, cond_ch, 1, 1)."""
         if not self.conditioned or condition is None:
-            return x + self.conv(x)
+            plain: Tensor = x + self.conv(x)
+            return plain
         first, relu, second, _, third = self.conv
         v = relu(first(x)) + self.proj_1(condition)
         v = relu(second(v)) + self.proj_2(condition)
-        return x + third(v) + self.proj_3(condition)
+        out: Tensor = x + third(v) + self.proj_3(condition)
+        return out
 
 
 class Block(nn.Module):
@@ -107,7 +109,8 @@ class _Unit(nn.Module):
         self.c3 = nn.Conv2d(width // 2, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.c3(F.relu(self.c2(F.relu(self.c1(x)))))
+        out: Tensor = x + self.c3(F.relu(self.c2(F.relu(self.c1(x)))))
+        return out
 
 
 class Attention(nn.Module):
@@ -121,7 +124,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) of the same shape."""
-        return x + self.trunk_block(x) * torch.sigmoid(self.conv(self.attention_block(x)))
+        out: Tensor = x + self.trunk_block(x) * torch.sigmoid(self.conv(self.attention_block(x)))
+        return out
 
 
 def down(inputs: int, outputs: int) -> nn.Conv2d:

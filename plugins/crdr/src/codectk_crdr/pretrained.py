@@ -1,0 +1,151 @@
+"""Weights of an earlier stage as the start of the next: by name and shape, and with a word on all that does not fit."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from codectk.errors import InputError, WeightsError
+from codectk.files import check_file
+from codectk.train import Run
+from codectk_crdr.model import CompressionModel
+
+WRAPPED = "module."
+"""What wrapping for several processes puts before every name."""
+
+OLD_NAMES = {"_matrix": "matrices.", "_bias": "biases.", "_factor": "factors."}
+"""Parameters of z's model in CompressAI before 1.2.7, and since."""
+
+TABLES = ("_quantized_cdf", "_offset", "_cdf_length", "target", "scale_table", "scale_bound", "likelihood_lower_bound")
+"""Buffers of published files that are made again from the parameters."""
+
+
+@dataclass
+class Taken:
+    """What became of the tensors.
+
+    Attributes:
+        taken: names that the model has now from the file.
+        missing: names of the model that the file lacks: they keep their start values.
+        unknown: names of the file that the model lacks.
+    """
+
+    taken: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        text = f"{len(self.taken)} tensors taken"
+        for names, what in ((self.missing, "new in the model"), (self.unknown, "unknown to it")):
+            if names:
+                text += f", {len(names)} {what} ({_some(names)})"
+        return text
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, under the names that the model has for them.
+
+    Raises:
+        InputError: the file is missing or unreadable.
+        WeightsError: it is no safetensors file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    check_file(path)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        step = "Name weights.safetensors of a run, or turn published weights into one with `codectk import-weights`."
+        raise WeightsError(f"{path} is no safetensors file, or damaged: {error}.", step) from None
+    return {plain_name(name): tensor for name, tensor in tensors.items()}
+
+
+def plain_name(name: str) -> str:
+    """The model's name for a tensor of a file; `module.` is cut from the front alone."""
+    name = name.removeprefix(WRAPPED)
+    head, dot, last = name.rpartition(".")
+    for old, new in OLD_NAMES.items():
+        if last.startswith(old) and last[len(old) :].isdigit():
+            return f"{head}{dot}{new}{last[len(old) :]}"
+    return name
+
+
+@torch.no_grad()
+def take(model: CompressionModel, path: Path) -> Taken:
+    """Put a file's tensors into a model.
+
+    Args:
+        model: changed in place; parameters that the file lacks keep their values.
+        path: a safetensors file.
+
+    Returns:
+        What was taken, missing and unknown.
+
+    Raises:
+        InputError, WeightsError: see `read_tensors`; also if a tensor has another shape or is not finite, or the file
+            holds nothing of the model. The model is then as it was.
+    """
+    tensors, own = read_tensors(path), model.state_dict()
+    result = Taken(missing=[name for name in own if name not in tensors])
+    for name, tensor in tensors.items():
+        if name not in own:
+            result.unknown += [] if name.rpartition(".")[2] in TABLES else [name]
+            continue
+        result.taken.append(name)
+        if tensor.shape != own[name].shape:
+            raise WeightsError(
+                f"{path}: {name} is {tuple(tensor.shape)}, but the model's is {tuple(own[name].shape)}.",
+                "Give the model the options that those weights were trained with, or name others with --pretrained.",
+            )
+        if not tensor.isfinite().all():
+            raise WeightsError(f"{path}: {name} holds NaN or infinity.", "Name weights of an earlier iteration.")
+    if not result.taken:
+        raise WeightsError(
+            f"{path} holds no parameter of this model ({_some(list(tensors))}).", "Name weights of crdr."
+        )
+    for name in result.taken:
+        own[name].copy_(tensors[name])
+    return result
+
+
+def find_pretrained(name: str, run: Run, root: str) -> Path:
+    """The weights that `--pretrained` means.
+
+    Args:
+        name: a file; a run folder; or the name of a run, which is looked for beside the run's own folder and in `root`.
+        run: the new run.
+        root: folder of runs.
+
+    Raises:
+        InputError: nothing is there.
+    """
+    places = [Path(name)]
+    if len(Path(name).parts) == 1:
+        places += [run.folder.parent / name, Path(root) / name]
+    for place in places:
+        if place.is_file():
+            return place
+        if place.is_dir():
+            return _newest(place)
+    looked = ", ".join(dict.fromkeys(str(place) for place in places))
+    raise InputError(
+        f"There are no weights named {name} (looked for {looked}).",
+        f"Train that stage with --out {places[-1]}, or name its weights with --pretrained.",
+    )
+
+
+def _newest(folder: Path) -> Path:
+    """The weights of a run: its result, or else those of its latest kept iteration."""
+    whole = folder / "weights.safetensors"
+    if whole.is_file():
+        return whole
+    models = sorted((folder / "model").glob("comp_model_iter*.safetensors"), key=lambda path: path.stat().st_mtime)
+    if not models:
+        raise InputError(f"{folder} holds no weights yet.", f"Finish that run: codectk train crdr --resume {folder}.")
+    return models[-1]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(name[:64] for name in names[:3]) + (", …" if len(names) > 3 else "")

@@ -98,6 +98,15 @@ class LoadedCodec:
         model: type[Options] = self.registered.load(self.spec.encode_options)
         return model.parse(values or {}, f"codec {self.spec.name}")
 
+    def decode_options(self, values: Mapping[str, Any] | None = None) -> Options:
+        """Checked decode options from plain values.
+
+        Raises:
+            OptionsError: see `Options.parse`.
+        """
+        model: type[Options] = self.registered.load(self.spec.decode_options)
+        return model.parse(values or {}, f"codec {self.spec.name}")
+
     def compress(self, x: Array, info: ArrayInfo, options: Options | None = None) -> Compressed:
         """Code an array into the bytes of a `.ctk` file.
 
@@ -161,9 +170,8 @@ class LoadedCodec:
             raise file.cut_error(source)
         if segments is not None and (segments != len(file.segments) or file.missing_bytes):
             encoded = Encoded(header.params, self._first(file, segments, source))
-        model = self.registered.load(self.spec.decode_options)
         try:
-            x_hat = self.codec.decode(encoded, padded, options if options is not None else model())
+            x_hat = self.codec.decode(encoded, padded, options if options is not None else self.decode_options())
         except CodectkError as error:
             raise type(error)(f"{source}: {error.problem}", error.next_step) from error
         except Exception as error:  # the bytes may be hostile; whatever a decoder trips over is the file's fault

@@ -186,6 +186,15 @@ def unpack(
     return file
 
 
+def read_header(data: bytes, source: str = "the file") -> Header:
+    """The header of a `.ctk` file, from its first `MAX_HEADER` bytes or more; what follows it is not looked at.
+
+    Raises:
+        ContainerError: not a `.ctk` file, newer than this program, or damaged.
+    """
+    return _unpack_header(data, source, 1 << 62)[0]
+
+
 def first_segments(file: Container, count: int, source: str = "the file") -> bytes:
     """The bytes of the file that holds the first segments of another alone.
 

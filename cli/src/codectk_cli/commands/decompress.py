@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from codectk.errors import CodectkError
 from codectk.specs import CodecSpec
+from codectk_cli.bridge import Model, OptionsCommand, given
 from codectk_cli.shared import each, load_registry, plan_outputs, warn
 
 if TYPE_CHECKING:
     from codectk.container import Container
 
 
-@click.command("decompress")
+class DecompressCommand(OptionsCommand):
+    """Takes the flags of the codecs that made the files."""
+
+    def models_for(self, ctx: click.Context, args: list[str]) -> list[Model]:
+        """The decode options of the first file's codec; whatever is wrong with the file is told later."""
+        probe = click.Command(self.name, params=self.params, add_help_option=False)
+        settings = {"ignore_unknown_options": True, "allow_extra_args": True, "resilient_parsing": True}
+        for path in probe.make_context(self.name, list(args), parent=ctx.parent, **settings).params["files"] or ():
+            try:
+                return [_decode_options(path)]
+            except CodectkError:
+                continue
+        return []
+
+
+@click.command(
+    "decompress",
+    cls=DecompressCommand,
+    epilog="The decode options of a file's codec: codectk decompress FILE.ctk --help",
+)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE.ctk|FOLDER…")
 @click.option(
     "-w",
@@ -29,7 +50,10 @@ if TYPE_CHECKING:
 @click.option(
     "--segments", type=click.IntRange(min=1), help="Decode the first so many segments alone (progressive codecs)."
 )
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     files: tuple[Path, ...],
     weights: Path | None,
     out: str | None,
@@ -37,6 +61,7 @@ def command(
     device: str,
     max_bytes: int,
     segments: int | None,
+    **_: Any,
 ) -> int:
     """Decompress .ctk files to lossless pictures (.png, or the ending of -o) or .npy arrays.
 
@@ -49,6 +74,8 @@ def command(
     from codectk.inputs import default_suffix, write_array
 
     registry = load_registry()
+    models = ctx.meta["codectk.models"]
+    values = given(ctx, models[0]) if models else {}
     plan = plan_outputs(files, out, "")
     codecs: dict[str, LoadedCodec] = {}
 
@@ -63,10 +90,31 @@ def command(
         count = _what_is_there(file, spec, str(source), segments) if file.missing_bytes else segments
         if name not in codecs:
             codecs[name] = load_codec(name, weights if spec.needs_weights else None, device)
-        write_array(place, codecs[name].decompress(file, source=str(source), segments=count), info, force)
+        options = codecs[name].decode_options(values)
+        write_array(place, codecs[name].decompress(file, options, str(source), count), info, force)
         click.echo(f"{source} → {place}  {' x '.join(map(str, info.shape))} {info.kind}")
 
     return each(plan, "decompressing", work)
+
+
+def _decode_options(path: Path) -> Model:
+    """The option model of the codec of a file, or of the first file in a folder.
+
+    Raises:
+        CodectkError: there is no such file, or nothing here knows its codec.
+    """
+    from codectk.compression import codec_name
+    from codectk.container import MAX_HEADER, read_header
+    from codectk.files import check_file
+
+    first = next(iter(sorted(path.rglob("*.ctk"))), path) if path.is_dir() else path
+    check_file(first)
+    with first.open("rb") as stream:
+        header = read_header(stream.read(MAX_HEADER), str(first))
+    registry = load_registry()
+    registered = registry.find(CodecSpec, codec_name(header, registry))
+    model: Model = registered.load(registered.spec.decode_options)
+    return model
 
 
 def _what_is_there(file: Container, spec: CodecSpec, source: str, segments: int | None) -> int:

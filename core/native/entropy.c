@@ -16,7 +16,7 @@
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define LOWEST (1ull << 24)
 
-enum { PRECISION = 16, LANES = 4, ALONE = 1 << 14, STATE_BYTES = 5 };
+enum { PRECISION = 16, LANES = 4, ALONE = 1 << 16, STATE_BYTES = 5 };
 enum { CELL = 8, CELLS = 1 << (PRECISION - CELL) }; /* hints for every 2^CELL */
 enum { WIDTH_BITS = 6, MAX_WIDTH = 33, CHUNK = 15 }; /* escapes: width of the number, then its digits in chunks */
 enum { CUT = -1, IMPOSSIBLE = -2 };

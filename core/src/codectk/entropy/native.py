@@ -12,7 +12,7 @@ from codectk.entropy.tables import Tables
 LIBRARY = Path(__file__).parent / "_native.so"
 ARRAYS = ("cumulative", "first", "offsets", "lengths", "hints", "skippable")
 LANES = 4
-ALONE = 1 << 14
+ALONE = 1 << 16
 LOWEST = 1 << 24
 STATE_BYTES = 5
 

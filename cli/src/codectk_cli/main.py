@@ -26,6 +26,7 @@ COMMANDS = {
     "bench": "Speed of codecs, stages apart, beside a peer in the same run.",
     "demo": "Train small, compress a photo, show the result; no download.",
     "import-weights": "Weights that a method's authors published, as a weights file.",
+    "export": "Trained weights as weights whose files open on every machine.",
     "plugins": "Installed plugins, and why one did not load.",
     "doctor": "Check this installation.",
     "new-plugin": "Write a new plugin that works, with tests.",

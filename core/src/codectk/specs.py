@@ -67,6 +67,10 @@ class CodecSpec:
             `import_options`; it returns a `codectk.checkpoint.Checkpoint` and raises `CodectkError` for files that are
             damaged, hostile or something else. No pickle may be read.
         import_options: `codectk.options.Options` model of the importer's settings.
+        exporter: function that makes weights fit for files that open elsewhere from trained ones, for `codectk export`.
+            It is called as `exporter(checkpoint, options, device)` with `export_options`, and returns the new
+            `codectk.checkpoint.Checkpoint` and a dict of figures, such as what it costs.
+        export_options: `codectk.options.Options` model of the exporter's settings.
         picture: function that shows weights, for `codectk info WEIGHTS --picture`. It is called as
             `picture(checkpoint)` and returns (height, width, 4) uint8: red, green, blue and alpha.
         paper: citation.
@@ -92,6 +96,8 @@ class CodecSpec:
     guarantees: tuple[Guarantee, ...] = ()
     importer: str | None = None
     import_options: str = NO_OPTIONS
+    exporter: str | None = None
+    export_options: str = NO_OPTIONS
     picture: str | None = None
     paper: str = ""
     licence: str = "Apache-2.0"
@@ -154,6 +160,10 @@ class MetricSpec:
         unit: for example `"dB"`; empty for a pure number.
         direction: which way is better.
         kinds: array kinds it accepts; empty for all.
+        corpus: it has a value for a set of arrays alone, not for one of them.
+        fewest: arrays that such a set must have.
+        network: it runs a network: the target takes the keyword `device`, as `codectk.device.pick_device` does, and
+            raises `CodectkError` where its weights are not at hand.
     """
 
     kind_of_thing: ClassVar[str] = "metric"
@@ -164,3 +174,6 @@ class MetricSpec:
     unit: str = ""
     direction: Direction
     kinds: tuple[str, ...] = ()
+    corpus: bool = False
+    fewest: int = 1
+    network: bool = False

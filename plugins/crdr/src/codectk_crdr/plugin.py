@@ -25,6 +25,8 @@ def codectk_codecs() -> list[CodecSpec]:
             needs_weights=True,
             reads=READS,
             portability="any-machine",
+            exporter="codectk_crdr.export:export",
+            export_options="codectk_crdr.export:ExportOptions",
             paper=PAPER,
         )
     ]

@@ -47,6 +47,9 @@ def learn(run, stop_at):
 
     for step, x in run.steps("all", 6, load, module=module, optimizer=optimizer):
         loss = (network(x) - x.sum(dim=1, keepdim=True)).square().mean()
+        # Only the last process has a bad loss; all of them must leave the step out.
+        if run.skip(loss * float("nan") if step == 1 and run.rank == run.world_size - 1 else loss):
+            continue
         optimizer.zero_grad()
         run.backward(loss)
         optimizer.step()
@@ -97,18 +100,18 @@ def launch(tmp_path):
 
 def losses(folder):
     with (folder / "log.csv").open(newline="", encoding="utf-8") as stream:
-        return [float(row["value"]) for row in csv.DictReader(stream)]
+        return [float(row["value"]) for row in csv.DictReader(stream) if row["name"] == "loss"]
 
 
 def test_two_processes_learn_what_one_does_also_when_stopped_and_resumed(launch):
     one = launch("one", 1)
     two = launch("two", 2, stop_at=2)
     assert sorted(path.name for path in two.glob("stopped-*")) == ["stopped-0-3", "stopped-1-3"]
-    assert len(losses(two)) == 3
+    assert len(losses(two)) == 2
     launch("two", 2)
     alone, first, second = (dict(np.load(path)) for path in (one / "rank0.npz", two / "rank0.npz", two / "rank1.npz"))
     for name in alone:
         np.testing.assert_array_equal(first[name], second[name])
         np.testing.assert_allclose(first[name], alone[name], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(losses(two), losses(one), rtol=1e-5)
-    assert len(losses(two)) == 6
+    assert len(losses(two)) == 5

@@ -12,8 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from codectk.errors import TrainingDiverged, TrainingStopped
 from codectk.log import Watcher
 from codectk.options import RunOptions
+from codectk.run_state import STATE
 from codectk.state import load_state
-from codectk.train import STATE, Run
+from codectk.train import Run
 
 PHASES = {"first": 5, "second": 4}
 STEPS = [(phase, step) for phase, total in PHASES.items() for step in range(total)]

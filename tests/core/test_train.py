@@ -1,6 +1,7 @@
 """What a run does for a trainer, and what it leaves behind."""
 
 import json
+import re
 import threading
 from importlib import import_module
 
@@ -12,10 +13,11 @@ from codectk.errors import InputError, OptionsError, OutputError, TrainingDiverg
 from codectk.log import Watcher
 from codectk.options import NoOptions, RunOptions
 from codectk.registry import Registered
-from codectk.runs import DESCRIPTION, WEIGHTS, read_description, train
+from codectk.run_state import STATE
+from codectk.runs import CONFIG, DESCRIPTION, WEIGHTS, read_description, train
 from codectk.specs import TrainerSpec
 from codectk.state import load_state, save_state
-from codectk.train import SCRATCH, STATE, Run
+from codectk.train import SCRATCH, Run
 
 
 @pytest.fixture
@@ -173,7 +175,8 @@ def test_a_finished_run_leaves_weights_log_and_description_and_nothing_else(tmp_
     opened = Checkpoint.open(folder / WEIGHTS)
     assert opened.digest == returned.digest
     names = {path.name for path in folder.iterdir() if not path.name.startswith("events.out.tfevents")}
-    assert names == {WEIGHTS, DESCRIPTION, "log.csv"}
+    (log,) = (name for name in names if re.fullmatch(r"train_\d{8}_\d{6}\.log", name))
+    assert names == {WEIGHTS, DESCRIPTION, CONFIG, "log.csv", log}
     about = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     assert (about["trainer"], about["distribution"], about["options"]) == ("tiny", "codectk-core", {"steps": 3})
     assert about["run_options"] == {"device": "cpu", "seed": 5}

@@ -89,16 +89,25 @@ def option(
 class RunOptions(Options):
     """How any training run is carried out; what is learned is up to the trainer's own options."""
 
-    device: str = option("auto", help="Where to train: auto, cpu, cuda or cuda:N.", anytime=True)
+    device: str = option("auto", cli="-d", help="Where to train: auto, cpu, cuda or cuda:N.", anytime=True)
     devices: int = option(1, ge=1, help="Processes to train with, one per GPU.")
     precision: Literal["float32", "bfloat16"] = option("float32", help="Arithmetic of the networks.")
+    channels_last: bool = option(False, help="Keep pictures and weights with the channels last in memory.")
     seed: int = option(0, ge=0, lt=1 << 32, help="Start of all random numbers.")
     save_checkpoint_name: str | None = option(
         None, help="Also write the weights here, as safetensors whatever the ending.", anytime=True
     )
-    workers: int = option(2, ge=0, cli="--num-workers", help="Threads that prepare batches.", anytime=True)
+    workers: int = option(2, ge=0, cli="-nw --num-workers", help="Threads that prepare batches.", anytime=True)
     save_every: float = option(300.0, gt=0, unit="s", help="Time between saved states.", anytime=True)
-    log_every: int = option(10, ge=1, unit="steps", help="Distance of logged values.")
+    save_step: int = option(
+        0, ge=0, cli="-s", unit="steps", help="Also save the state at multiples of this; 0 does not.", anytime=True
+    )
+    log_every: int = option(10, ge=1, cli="-l --log-step", unit="steps", help="Distance of logged values.")
+    start_iter: int = option(
+        0, ge=0, cli="-si", help="Go on from this iteration of the run, whose state was kept.", anytime=True
+    )
+    use_wandb: bool = option(False, cli="-wb", help="Also log to Weights & Biases.", anytime=True)
+    wandb_dryrun: bool = option(False, help="Keep what is logged for Weights & Biases here.", anytime=True)
 
 
 def nested(field: FieldInfo) -> type[Options] | None:

@@ -17,70 +17,35 @@ Batches come from `load(step)`, a pure function of the step that draws from `run
 same data as an uninterrupted one, whatever the number of loader threads.
 """
 
-import gc
 import hashlib
 import json
 import math
 import os
 import signal
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from itertools import islice
 from pathlib import Path
-from threading import current_thread, main_thread
-from types import FrameType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
 from codectk.checkpoint import Checkpoint
-from codectk.device import pick_device
 from codectk.errors import InputError, OptionsError, TrainingDiverged, TrainingStopped
-from codectk.log import TrainingLog, Watcher
+from codectk.loading import ahead
+from codectk.log import RunLog, Table, Watcher
 from codectk.options import RunOptions
-from codectk.state import load_state, save_state
+from codectk.processes import StopSignals, join, leave
+from codectk.run_state import START, STATE, begin, kept_path
+from codectk.state import save_state
+from codectk.trainer import Stateful
 
-STATE = "state.safetensors"
 SCRATCH = "scratch"
 
-_START: dict[str, Any] = {
-    **{"phase": None, "step": 0, "total_steps": 0, "finished": [], "kept": {}, "parts": {}},
-    **{"log_bytes": 0, "seconds": 0.0},
-}
-"""The state of a run that has not begun; a saved one has the same keys."""
-
-
-class Trainer(Protocol):
-    """Trains one method. Derive from nothing; a class with these methods is a trainer."""
-
-    def __init__(self, options: Any, run: "Run") -> None:
-        """Check options and data; build nothing large yet."""
-        ...
-
-    def train(self) -> None:
-        """Carry out the plan, written in terms of `run`."""
-        ...
-
-    def export(self) -> Checkpoint:
-        """Weights as `compress -w` reads them."""
-        ...
-
-
-class Stateful(Protocol):
-    """Anything whose state can be saved: modules, optimizers, a trainer's own record."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nested dicts, lists and tuples of tensors, numbers, strings and None."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any], /) -> Any:
-        """Take on a state."""
-        ...
+MAX_SKIPS = 50
+"""Steps in a row whose loss is no good before the run is given up."""
 
 
 class Run:
@@ -97,11 +62,12 @@ class Run:
         scratch: folder for what a trainer keeps on disk until the run is finished; then it is deleted.
         rank, world_size: number of this process, and of all (set by torchrun).
         step: step of the current phase.
+        skips: steps left out so far; see `skip`.
         results: what a trainer has measured, ready for JSON, to be written beside the weights; None for nothing.
 
     Raises:
-        OptionsError: there is no such device.
-        InputError: the state in `folder` is damaged.
+        OptionsError: there is no such device, or Weights & Biases is asked for and not installed.
+        InputError: the state in `folder` is damaged, or that of `start_iter` was not kept.
     """
 
     def __init__(
@@ -111,30 +77,28 @@ class Run:
         self.options = options or RunOptions()
         self.watcher = watcher or Watcher()
         self.rank, self.world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        self.device = self._join_processes()
-        self.phase, self.step, self._total = "", 0, 0
+        self.device: torch.device = join(self.options.device, self.world_size)
+        self.phase, self.step, self._total, self._began = "", 0, 0, 0
         self.results: dict[str, Any] | None = None
-        self._stop_signal = 0
+        self._signals = StopSignals()
         self._wrapped: list[Any] = []
         self._kept: dict[str, Stateful] = {}
         self._parts: dict[str, Stateful] = {}
         self._finished: list[str] = []
         self._values: dict[str, float] = {}
-        self._handlers: dict[int, Any] = {}
-        self._log: TrainingLog | None = None
-        # A run that was killed before its first save starts from the beginning.
-        self._resumed = _read_state(folder / STATE) if resume and (folder / STATE).exists() else dict(_START)
+        self._wanted: Container[int] = ()
+        self._resumed = begin(folder, self.options.start_iter, resume, self.is_main)
         self._finished += self._resumed["finished"]
+        self.skips, self._skips_in_a_row = self._resumed["skips"]
         self._steps_before: int = self._resumed["total_steps"] - self._resumed["step"]
-        self._resumed_log = (self._resumed["log_bytes"], self._resumed["total_steps"])
+        kept = (self._resumed["tables"], self._resumed["total_steps"])
+        self._log = RunLog(folder, self.options, *kept, self.watcher, self.is_main)
         self._saved_at = time.monotonic()
         self._started_at = self._saved_at - self._resumed["seconds"]
         self._seed("start", 0)
 
     def __enter__(self) -> Self:
-        if current_thread() is main_thread():  # Python hears signals there alone
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._on_signal)
+        self._signals.catch()
         cudnn = torch.backends.cudnn
         self._arithmetic = (cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32)
         cudnn.deterministic, cudnn.benchmark = True, False
@@ -144,12 +108,10 @@ class Run:
     def __exit__(self, *exception: object) -> None:
         cudnn = torch.backends.cudnn
         cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = self._arithmetic
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        if self._log is not None:
-            self._log.close()
+        self._signals.release()
+        self._log.close()
         if self.world_size > 1:
-            self._leave_processes()
+            leave(self._wrapped)
 
     @property
     def is_main(self) -> bool:
@@ -161,17 +123,62 @@ class Run:
         """Time that the run has taken so far, over all interruptions."""
         return float(time.monotonic() - self._started_at)
 
+    @property
+    def iteration(self) -> int:
+        """Steps done over all phases."""
+        return self._steps_before + self.step
+
     def setup(self, module: torch.nn.Module) -> torch.nn.Module:
-        """The module on the run's device, wrapped for several processes where there are several.
+        """The module on the run's device, in the run's memory format, wrapped for several processes where there are.
 
         Call the result in training; save and export the module that went in.
         """
         module = module.to(self.device)
+        if self.options.channels_last:
+            for parameter in module.parameters():
+                if parameter.dim() == 4:  # the format is for these alone
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         if self.world_size == 1 or not any(p.requires_grad for p in module.parameters()):
             return module
         wrapped = torch.nn.parallel.DistributedDataParallel(module)
         self._wrapped.append(wrapped)
         return wrapped
+
+    def place(self, x: torch.Tensor) -> torch.Tensor:
+        """A tensor on the run's device, in the run's memory format if it is 4-D: B, C, H, W."""
+        last = self.options.channels_last and x.dim() == 4
+        return x.to(self.device, memory_format=torch.channels_last if last else torch.preserve_format)
+
+    def skip(self, loss: torch.Tensor, above: float = math.inf) -> bool:
+        """Whether to leave a step out, on all processes together, since its loss is no good on one of them.
+
+            if run.skip(loss, above=10_000):
+                continue
+            run.backward(loss)
+
+        Such steps are counted and logged as `skipped`; while they follow each other, the saved state is left alone.
+
+        Args:
+            loss: scalar.
+            above: a loss above it is as bad as one that is not finite.
+
+        Raises:
+            TrainingDiverged: this is the 50th such step in a row; the last saved state is kept.
+        """
+        value = float(loss.detach())
+        bad = not math.isfinite(value) or value > above
+        if not float(self.all_reduce(torch.tensor(float(bad), device=self.device))):
+            self._skips_in_a_row = 0
+            return False
+        self.skips += 1
+        self._skips_in_a_row += 1
+        self.log(skipped=self.skips)
+        if self._skips_in_a_row == 1:
+            what = f"the loss is {value:g}" if bad else "the loss of another process is no good"
+            self.message(f"{what} at step {self.step} of phase {self.phase}; such steps are skipped")
+        if self._skips_in_a_row >= MAX_SKIPS:
+            raise self._diverged(f"{MAX_SKIPS} steps in a row were skipped, the last with a loss of {value:g}")
+        return True
 
     def backward(self, loss: torch.Tensor) -> None:
         """Gradients of a scalar loss.
@@ -180,11 +187,7 @@ class Run:
             TrainingDiverged: the loss is NaN or infinite; the last saved state is kept.
         """
         if not math.isfinite(float(loss.detach())):
-            raise TrainingDiverged(
-                f"The loss is {float(loss.detach())} at step {self.step} of phase {self.phase}.",
-                "Start a new run with a lower learning rate"
-                + (f"; {self.folder / STATE} holds the last saved state." if (self.folder / STATE).exists() else "."),
-            )
+            raise self._diverged(f"The loss is {float(loss.detach())}")
         loss.backward()  # type: ignore[no-untyped-call]
 
     def clip_gradients(self, parameters: Iterable[torch.nn.Parameter], max_norm: float) -> float:
@@ -228,11 +231,11 @@ class Run:
         return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
     def log(self, **values: float) -> None:
-        """Write named values for the current step to `log.csv` and TensorBoard."""
+        """Write named values for the current step to `log.csv`, TensorBoard and whatever else the run is shown on."""
         self._values |= values
         # What is logged after a phase's last step belongs to that step, not to the first of the next phase.
         total_steps = self._steps_before + min(self.step, max(0, self._total - 1))
-        self._open_log().write(self.phase, self.step, total_steps, self.seconds, values)
+        self._log.write(self.phase, self.step, total_steps, self.seconds, values)
 
     @property
     def wants_log(self) -> bool:
@@ -241,8 +244,38 @@ class Run:
 
     def message(self, text: str) -> None:
         """Tell the user something, once."""
+        self._log.message(text)
+
+    def table(self, name: str, columns: Sequence[str]) -> Table:
+        """A CSV file in the run folder, whose rows are cut back to the saved state when the run is resumed.
+
+        Args:
+            name: of the file, such as `"eval_result.csv"`.
+            columns: its first line.
+
+        Raises:
+            InputError: the file has other columns.
+        """
+        return self._log.table(name, columns)
+
+    def write_weights(self, name: str, checkpoint: Checkpoint) -> None:
+        """Write weights into the run folder, whole or not at all, in place of those of that name.
+
+        Args:
+            name: path in the run folder, such as `"model/comp_model_iter980K.safetensors"`.
+            checkpoint: the weights.
+        """
         if self.is_main:
-            self.watcher.message(text)
+            checkpoint.save(self.folder / name, force=True)
+
+    def keep_iterations(self, wanted: Container[int]) -> None:
+        """Keep the states of these iterations beside the newest, so that `start_iter` can go on from them.
+
+        Args:
+            wanted: steps done over all phases, for example `[980_000]` or `range(10_000, total + 1, 10_000)`. What a
+                trainer has in `scratch` is not kept.
+        """
+        self._wanted = wanted
 
     def keep(self, **parts: Stateful) -> None:
         """Save these with every state until the run ends. On resume they take on their saved state now."""
@@ -276,13 +309,14 @@ class Run:
 
         Raises:
             TrainingStopped: SIGINT or SIGTERM came; the state is saved.
+            TrainingDiverged: a parameter is no longer finite when the state would be saved.
         """
         self.phase, self.step, self._total, self._parts, self._values = phase, 0, total, parts, {}
         if self._resumed["phase"] == phase:
             self._take_up(self._resumed, parts)
-        self._open_log()
-        self.watcher.phase(phase, self.step, total)
-        for batch in _ahead(load, range(self.step, total), self.options.workers):
+        self._began = self.step
+        self._log.phase(phase, self.step, total)
+        for batch in ahead(load, range(self.step, total), self.options.workers):
             self._save_if_due()
             self._seed(phase, self.step)
             yield self.step, batch
@@ -292,29 +326,48 @@ class Run:
         self._seed(phase, total)
 
     def save(self) -> None:
-        """Write the state now."""
+        """Write the state now.
+
+        Raises:
+            TrainingDiverged: a parameter is no longer finite; the last saved state is kept.
+        """
         self._saved_at = time.monotonic()
+        self._save(self.folder / STATE)
+
+    def _save(self, path: Path) -> None:
+        modules = [part for part in (*self._kept.values(), *self._parts.values()) if isinstance(part, torch.nn.Module)]
+        if not all(bool(p.isfinite().all()) for module in modules for p in module.parameters()):
+            raise self._diverged("A parameter is no longer finite")
         if not self.is_main:
             return
         save_state(
-            self.folder / STATE,
+            path,
             {
                 "phase": self.phase,
                 "step": self.step,
-                "total_steps": self._steps_before + self.step,
+                "total_steps": self.iteration,
                 "finished": self._finished,
                 "kept": {name: part.state_dict() for name, part in self._kept.items()},
                 "parts": {name: part.state_dict() for name, part in self._parts.items()},
-                "log_bytes": self._open_log().flush(),
+                "tables": self._log.sizes(),
+                "skips": [self.skips, self._skips_in_a_row],
                 "seconds": self.seconds,
             },
+        )
+
+    def _diverged(self, problem: str) -> TrainingDiverged:
+        state = self.folder / STATE
+        kept = f"; {state} holds the last saved state." if state.exists() else "."
+        return TrainingDiverged(
+            f"{problem} at step {self.step} of phase {self.phase}.",
+            f"Start a new run with a lower learning rate{kept}",
         )
 
     def _take_up(self, state: dict[str, Any], parts: dict[str, Stateful]) -> None:
         for name, part in parts.items():
             self._restore(part, state["parts"].get(name))
         self.step = state["step"]
-        self._resumed = dict(_START)
+        self._resumed = dict(START)
 
     def _restore(self, part: Stateful, state: Any) -> None:
         try:
@@ -327,70 +380,20 @@ class Run:
         """Random numbers of networks depend on the step alone, so nothing of their past needs to be saved."""
         torch.manual_seed(int(self.rng("torch", phase, step, self.rank).integers(1 << 63)))
 
-    def _open_log(self) -> TrainingLog:
-        if self._log is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._log = TrainingLog(self.folder, self._resumed_log[0], self._resumed_log[1], self.is_main)
-        return self._log
-
     def _save_if_due(self) -> None:
-        stop = int(self.all_reduce(torch.tensor(float(self._stop_signal), device=self.device)).ceil())
+        every, moved = self.options.save_step, self.step != self._began
+        due = time.monotonic() - self._saved_at > self.options.save_every
+        if moved and self.iteration in self._wanted:
+            self._save(kept_path(self.folder, self.iteration))
+        stop = int(self.all_reduce(torch.tensor(float(self._signals.number), device=self.device)).ceil())
+        good = not self._skips_in_a_row
+        if good and (stop or due or (moved and every and self.iteration % every == 0)):
+            self.save()
         if stop:
-            self.save()
             self.barrier()  # the launcher kills all processes when one leaves, also one that still saves
+            saved = "the state is saved" if good else "steps were being skipped, so the state is that of the last save"
             raise TrainingStopped(
-                f"Stopped in phase {self.phase} at step {self.step}; the state is saved.",
+                f"Stopped in phase {self.phase} at step {self.step}; {saved}.",
                 f"Continue with --resume {self.folder}.",
-                self._stop_signal or int(signal.SIGTERM),
+                self._signals.number or int(signal.SIGTERM),
             )
-        if time.monotonic() - self._saved_at > self.options.save_every:
-            self.save()
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._stop_signal:  # asked twice: do not wait for the step
-            raise KeyboardInterrupt
-        self._stop_signal = number
-
-    def _leave_processes(self) -> None:
-        # A wrapped module that outlives the process group aborts the interpreter at its end: the group's threads still
-        # run when it is torn down. So the modules let go of the group first, whoever else holds on to them.
-        for wrapped in self._wrapped:
-            wrapped.reducer = wrapped.logger = wrapped.process_group = None
-        gc.collect()
-        dist.destroy_process_group()
-
-    def _join_processes(self) -> torch.device:
-        if self.world_size == 1:
-            return pick_device(self.options.device)
-        name = "cpu" if self.options.device == "cpu" or not torch.cuda.is_available() else "cuda"
-        if name == "cuda":
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-            name = f"cuda:{os.environ['LOCAL_RANK']}"
-        dist.init_process_group("nccl" if name != "cpu" else "gloo")
-        return pick_device(name)
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    state = load_state(path)
-    fits = isinstance(state, dict) and set(state) == set(_START)
-    if not fits or not all(isinstance(state[k], type(v)) for k, v in _START.items() if v is not None):
-        raise InputError(f"{path} is not a state of this version's training.", "Start a new run.")
-    return dict(state)
-
-
-def _ahead(load: Callable[[int], Any], steps: range, workers: int) -> Iterator[Any]:
-    """`load(step)` for each step in order, computed ahead by threads."""
-    if workers == 0:
-        yield from map(load, steps)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        ahead = iter(steps)
-        waiting: deque[Future[Any]] = deque(pool.submit(load, step) for step in islice(ahead, 2 * workers))
-        try:
-            while waiting:
-                batch = waiting.popleft().result()
-                waiting.extend(pool.submit(load, step) for step in islice(ahead, 1))
-                yield batch
-        finally:
-            for future in waiting:
-                future.cancel()

@@ -55,7 +55,13 @@ class CompressCommand(OptionsCommand):
 @click.option("--force", is_flag=True, help="Replace output files that exist.")
 @click.option("--background", metavar="COLOUR", help="Lay transparent parts on this colour, such as white or #ff8800.")
 @click.option("--depth", type=click.Choice(["8"]), help="Reduce deeper pictures to 8 bits.")
-@click.option("--bpp", type=click.FloatRange(min=0, min_open=True), help="Largest bits per pixel: search the setting.")
+@click.option(
+    "--bpp",
+    "--target-bpp",
+    "bpp",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Largest bits per pixel: search the setting.",
+)
 @click.option("--psnr", type=float, help="Least quality in dB: search the smallest file that has it.")
 @click.option("--device", default="auto", show_default=True, help="Where networks run: auto, cpu, cuda or cuda:N.")
 @click.pass_context

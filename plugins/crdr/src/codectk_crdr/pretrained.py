@@ -9,15 +9,16 @@ from torch import Tensor
 from codectk.errors import InputError, WeightsError
 from codectk.files import check_file
 from codectk.train import Run
+from codectk_crdr.codec import INTEGER, MODEL, TABLES
 from codectk_crdr.model import CompressionModel
 
-WRAPPED = "module."
-"""What wrapping for several processes puts before every name."""
+PREFIXES = ("module.", MODEL)
+"""What stands before every name: of wrapping for several processes, of weights of the codec."""
 
 OLD_NAMES = {"_matrix": "matrices.", "_bias": "biases.", "_factor": "factors."}
 """Parameters of z's model in CompressAI before 1.2.7, and since."""
 
-TABLES = ("_quantized_cdf", "_offset", "_cdf_length", "target", "scale_table", "scale_bound", "likelihood_lower_bound")
+BUFFERS = ("_quantized_cdf", "_offset", "_cdf_length", "target", "scale_table", "scale_bound", "likelihood_lower_bound")
 """Buffers of published files that are made again from the parameters."""
 
 
@@ -48,7 +49,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         InputError: the file is missing or unreadable.
-        WeightsError: it is no safetensors file.
+        WeightsError: it is no safetensors file, or its networks are in integers.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -59,12 +60,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         step = "Name weights.safetensors of a run, or turn published weights into one with `codectk import-weights`."
         raise WeightsError(f"{path} is no safetensors file, or damaged: {error}.", step) from None
-    return {plain_name(name): tensor for name, tensor in tensors.items()}
+    if any(name.startswith(INTEGER) for name in tensors):
+        raise WeightsError(f"{path} holds networks in integers, which cannot be trained.", "Name those before export.")
+    return {plain_name(name): tensor for name, tensor in tensors.items() if not name.startswith(TABLES)}
 
 
 def plain_name(name: str) -> str:
-    """The model's name for a tensor of a file; `module.` is cut from the front alone."""
-    name = name.removeprefix(WRAPPED)
+    """The model's name for a tensor of a file; prefixes are cut from the front alone."""
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
     head, dot, last = name.rpartition(".")
     for old, new in OLD_NAMES.items():
         if last.startswith(old) and last[len(old) :].isdigit():
@@ -91,7 +95,7 @@ def take(model: CompressionModel, path: Path) -> Taken:
     result = Taken(missing=[name for name in own if name not in tensors])
     for name, tensor in tensors.items():
         if name not in own:
-            result.unknown += [] if name.rpartition(".")[2] in TABLES else [name]
+            result.unknown += [] if name.rpartition(".")[2] in BUFFERS else [name]
             continue
         result.taken.append(name)
         if tensor.shape != own[name].shape:
@@ -137,7 +141,7 @@ def find_pretrained(name: str, run: Run, root: str) -> Path:
 
 
 def _newest(folder: Path) -> Path:
-    """The weights of a run: its result, or else those of its latest kept iteration."""
+    """The weights of a run: its result, or else those of the iteration that it wrote last."""
     whole = folder / "weights.safetensors"
     if whole.is_file():
         return whole

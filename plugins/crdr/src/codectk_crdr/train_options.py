@@ -194,6 +194,9 @@ class TrainOptions(ModelOptions):
     batch_size: int = option(8, ge=1, cli="-b", help="Crops in a step, over all processes.")
 
     total_iter: int = option(1_000_000, ge=1, cli="-ti", help="Iterations.")
+    keep_step: int | Iterations = option(
+        (), help="Iterations whose state and model stay: a list, or one number for all its multiples."
+    )
     eval_step: int = option(10_000, ge=1, cli="-e", help="Iterations between validations.")
     eval_pictures: int = option(100, ge=0, help="Most pictures in a validation; 0 leaves validation out.")
 
@@ -265,6 +268,8 @@ class TrainOptions(ModelOptions):
             raise ValueError("freeze names all parts, so there is nothing to train")
         if self.subset_list and self.layout != "OpenImages":
             raise ValueError("subset_list is for layout OpenImages")
+        if isinstance(self.keep_step, int) and self.keep_step < 1:
+            raise ValueError("keep_step must be at least 1; leave it out to keep none")
         span = self.resize_range
         if span is not None and (len(span) != 2 or not 0 < span[0] <= span[1] <= 8):
             raise ValueError("resize_range must be two rising factors from above 0 to 8")

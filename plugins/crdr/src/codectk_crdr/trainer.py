@@ -3,8 +3,8 @@
 every iteration: draw q and β ─ model ─ skip? ─ clip, step ─ quantiles ─ discriminator ─ log
 """
 
-from importlib.metadata import version
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,27 +13,14 @@ from codectk.checkpoint import Checkpoint
 from codectk.train import Run
 from codectk_crdr.data import Pictures
 from codectk_crdr.evaluation import validate
+from codectk_crdr.export import checkpoint
 from codectk_crdr.knobs import Knobs, draw_knobs
 from codectk_crdr.model import CompressionModel
 from codectk_crdr.pretrained import find_pretrained, take
+from codectk_crdr.run_folder import RunFolder, training_record
 from codectk_crdr.start import linear_start, zero_condition
 from codectk_crdr.train_options import TrainOptions
-from codectk_crdr.training import (
-    QUANTILES,
-    Judge,
-    Losses,
-    Objective,
-    Window,
-    make_optimizer,
-    rate_factor,
-    set_rate,
-)
-
-Net = TypeVar("Net", bound=nn.Module)
-
-DISTRIBUTION = "codectk-crdr"
-
-PHASE = "train"
+from codectk_crdr.training import QUANTILES, Judge, Losses, Objective, Window, make_optimizer, rate_factor, set_rate
 
 LARGEST_LOSS = 10_000.0
 """Steps of a larger loss are skipped."""
@@ -51,14 +38,14 @@ class CrdrTrainer:
 
     Raises:
         InputError: pictures or earlier weights are missing.
+        OptionsError: the batch cannot be divided among the processes.
         WeightsError: earlier weights do not fit, or the perceptual loss lacks its own.
     """
 
     def __init__(self, options: TrainOptions, run: Run) -> None:
         self.options, self.run = options, run
-        run.share(options.batch_size)
-        self.model_options = options.architecture()
-        self.model = CompressionModel(self.model_options)
+        self.share = run.share(options.batch_size)
+        self.model = CompressionModel(options.architecture())
         self.objective = Objective(options, run, self.model)
         if not run.finished("start"):
             if options.condition_start == "zero":
@@ -70,9 +57,20 @@ class CrdrTrainer:
         self.window = Window()
         run.keep(model=self.model, pictures=self.pictures)
 
+    def describe(self) -> Iterator[str]:
+        """What would be trained, for `--dry-run`."""
+        for name, part in self.model.named_children():
+            frozen = " (frozen)" if name in self.options.freeze else ""
+            yield f"{name}: {_count(part):,} parameters{frozen}"
+        yield f"model: {_count(self.model):,} parameters"
+        if self.objective.discriminator is not None:
+            yield f"discriminator: {_count(self.objective.discriminator):,} parameters"
+        yield f"pictures: {len(self.pictures.train)} to train on, {len(self.pictures.val)} to validate on"
+
     def train(self) -> None:
         """The plan."""
         run, options = self.run, self.options
+        folder = RunFolder(options, run)
         if not run.finished("start"):
             if options.start == "linear":
                 load = self.pictures.batches("start", options)
@@ -81,13 +79,20 @@ class CrdrTrainer:
             run.finish("start")
         self._prepare()
         load = self.pictures.batches("train", options)
-        for step, batch in run.steps(PHASE, options.total_iter, load, **self._parts()):
-            self._iterate(step, batch.to(run.device, memory_format=torch.channels_last))
+        for step, batch in run.steps("train", options.total_iter, load, **self._parts()):
+            self._iterate(step, run.place(batch))
             done = step + 1
             if done % run.options.log_every == 0:
-                run.log(**self.window.means(run))
+                means = self.window.means(run)
+                run.log(**means)
+                folder.add_losses(done, means)
             if options.eval_pictures and (done % options.eval_step == 0 or done == options.total_iter):
-                self._validate(done)
+                self._validate(done, folder)
+            folder.add_models(done, self.model, self.objective.discriminator)
+
+    def export(self) -> Checkpoint:
+        """Weights that files can be made with."""
+        return checkpoint(self.model, training_record(self.options, self.run, self.options.total_iter))
 
     def _prepare(self) -> None:
         """Modules on their device, what is trained, and its optimizers."""
@@ -96,7 +101,7 @@ class CrdrTrainer:
             trained = name.partition(".")[0] not in self.options.freeze
             # The quantiles' loss is the same in all processes, which therefore need not share its gradient.
             parameter.requires_grad_(trained and not name.endswith(QUANTILES))
-        self.forward = run.setup(_channels_last(self.model))
+        self.forward = run.setup(self.model)
         named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.trained = list(named.values())
         self.optimizer = make_optimizer(optim.g_optimizer, named.items())
@@ -109,7 +114,7 @@ class CrdrTrainer:
         self.adversary: torch.optim.Optimizer | None = None
         discriminator = self.objective.discriminator
         if discriminator is not None:
-            self.judge = run.setup(Judge(_channels_last(discriminator), self.options.gan.type, run))
+            self.judge = run.setup(Judge(discriminator, self.options.gan.type, run))
             self.adversary = make_optimizer(optim.d_optimizer, discriminator.named_parameters())
         self.model.train()
 
@@ -120,14 +125,16 @@ class CrdrTrainer:
         return {name: part for name, part in parts.items() if part is not None}
 
     def _iterate(self, step: int, x: Tensor) -> None:
-        options, run = self.options, self.run
-        drawn = draw_knobs(options, run.rng("q", step), run.share(options.batch_size))
+        """One step of everything."""
+        options, run, optim = self.options, self.run, self.options.optim
+        drawn = draw_knobs(options, run.rng("q", step), self.share)
         knobs = Knobs(*(None if v is None else v.to(run.device) for v in (drawn.q, drawn.beta)))
-        optim = options.optim
-        set_rate(self.optimizer, optim.g_optimizer.lr * rate_factor(optim.g_scheduler, step, options.total_iter))
         if self.objective.discriminator is not None:
             self.objective.discriminator.requires_grad_(False)
         losses = self.objective.of_model(self.forward, x, knobs, step)
+        if run.skip(losses.loss, LARGEST_LOSS):
+            return
+        set_rate(self.optimizer, optim.g_optimizer.lr * rate_factor(optim.g_scheduler, *self._progress(step)))
         self.optimizer.zero_grad()
         run.backward(losses.loss)
         run.clip_gradients(self.trained, optim.clip_max_norm)
@@ -136,21 +143,25 @@ class CrdrTrainer:
             self.auxiliary.zero_grad()
             aux = self.model.aux_loss()
             aux.backward()  # type: ignore[no-untyped-call]
+            set_rate(self.auxiliary, optim.aux_optimizer.lr)
             self.auxiliary.step()
             self.window.add("aux", aux)
         self._record(losses, knobs)
         if self.adversary is not None:
             self._step_discriminator(step, x, losses, knobs)
 
+    def _progress(self, step: int) -> tuple[int, int]:
+        """Where in its schedule the learning rate is: as published, skipped steps do not count."""
+        skipped = self.run.skips if self.options.compat == "original" else 0
+        return step - skipped, self.options.total_iter
+
     def _step_discriminator(self, step: int, x: Tensor, losses: Losses, knobs: Knobs) -> None:
         discriminator, adversary = self.objective.discriminator, self.adversary
         assert discriminator is not None and adversary is not None
-        options = self.options.optim
-        factor = rate_factor(options.d_scheduler, step, self.options.total_iter)
-        set_rate(adversary, options.d_optimizer.lr * factor)
+        optim, output = self.options.optim, losses.output
+        set_rate(adversary, optim.d_optimizer.lr * rate_factor(optim.d_scheduler, *self._progress(step)))
         discriminator.requires_grad_(True)
         adversary.zero_grad()
-        output = losses.output
         loss, shown = self.judge(x, output.x_hat.detach(), output.y_hat.detach(), knobs.q)
         loss.backward()
         adversary.step()
@@ -160,10 +171,8 @@ class CrdrTrainer:
     def _record(self, losses: Losses, knobs: Knobs) -> None:
         """Take the step into the window of the log: means, and rate and PSNR of the crops nearest to each level."""
         window = self.window
-        window.add("qbpp", losses.qbpp.mean())
-        for name, value in losses.terms.items():
+        for name, value in {"loss": losses.loss, "qbpp": losses.qbpp.mean(), **losses.terms}.items():
             window.add(name, value)
-        window.add("loss", losses.loss)
         if knobs.q is None:
             return
         psnr = -10 * losses.mse.log10()
@@ -173,10 +182,10 @@ class CrdrTrainer:
             window.add(f"bpp_{level + 1}", (losses.qbpp * near).sum(), count)
             window.add(f"psnr_{level + 1}", (psnr * near).sum(), count)
 
-    def _validate(self, done: int) -> None:
-        options = self.options
-        truncate = options.compat == "original"
-        results = validate(self.model, self.pictures.val, self.run, options.eval_pictures, truncate)
+    def _validate(self, done: int, folder: RunFolder) -> None:
+        truncate = self.options.compat == "original"
+        results = validate(self.model, self.pictures.val, self.run, self.options.eval_pictures, truncate)
+        folder.add_results(done, results)
         for level, result in enumerate(results, 1):
             mark = f"_{level}" if len(results) > 1 else ""
             values = {"bpp": result.bpp, "psnr": result.psnr, "ms_ssim": result.ms_ssim}
@@ -184,26 +193,6 @@ class CrdrTrainer:
             place = f"iteration {done}, level {level}" if mark else f"iteration {done}"
             self.run.message(f"{place}: {result.psnr:.2f} dB at {result.bpp:.4f} bpp, MS-SSIM {result.ms_ssim:.4f}")
 
-    @torch.no_grad()
-    def export(self) -> Checkpoint:
-        """Weights."""
-        tensors = {name: value.detach().cpu().float().numpy() for name, value in self.model.state_dict().items()}
-        training: dict[str, Any] = {"options": self.options.changed(), "seed": self.run.options.seed}
-        return Checkpoint(
-            tensors=tensors,
-            codec="crdr",
-            distribution=DISTRIBUTION,
-            version=version(DISTRIBUTION),
-            bitstream_version=1,
-            config=self.model_options.changed(),
-            training=training,
-            licence="that of the training data",
-        )
 
-
-def _channels_last(module: Net) -> Net:
-    """Convolutions in the layout that is faster; gains, of five dimensions, do not have it."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
-            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return module
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

@@ -70,6 +70,12 @@ def test_any_distribution_has_its_frequencies_and_leaves_the_rest_to_escapes():
     assert built.skippable.tolist() == [0, 1, 0], "zeros of the second alone are nearly certain"
 
 
+def test_sums_a_little_above_1_are_scaled_and_the_argument_is_left_alone():
+    pmf = np.array([0.5003, 0.5002])
+    assert rows(pmf_tables([pmf], [0]))[0].sum() == 65536
+    assert pmf.tolist() == [0.5003, 0.5002]
+
+
 def test_as_many_values_as_a_table_holds_are_kept():
     row = rows(pmf_tables([np.full(65535, 1 / 65535)], [0]))[0]
     assert row.tolist() == [1] * 65536

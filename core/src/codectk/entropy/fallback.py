@@ -4,6 +4,7 @@ For platforms without the compiled coder, and to test it.
 """
 
 from bisect import bisect_right
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ INT32 = np.iinfo(np.int32)
 Lists = tuple[list[int], list[int], list[int], list[int]]
 
 
+@lru_cache(maxsize=8)
 def _lists(tables: Tables) -> Lists:
     """Python reads elements of lists many times faster than those of arrays."""
     return tables.cumulative.tolist(), tables.first.tolist(), tables.offsets.tolist(), tables.lengths.tolist()

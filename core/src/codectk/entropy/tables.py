@@ -226,7 +226,6 @@ def pmf_tables(pmfs: Sequence[Array], offsets: Sequence[int]) -> Tables:
         total = float(pmf.sum()) if pmf.ndim == 1 and len(pmf) and (pmf >= 0).all() else 0.0
         if not 0 < total < 1.001:  # sums of float32 probabilities may be a little above 1
             raise ValueError("a table's probabilities must be 0 or more, with a sum above 0 and up to 1")
-        pmf /= max(1.0, total)
         kept = np.flatnonzero(pmf >= min(KEEP, pmf.max()))
         start, stop = int(kept[0]), int(kept[-1]) + 1
         if stop - start >= TOTAL:

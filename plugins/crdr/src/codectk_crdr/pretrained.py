@@ -8,6 +8,7 @@ from torch import Tensor
 
 from codectk.errors import InputError, WeightsError
 from codectk.files import check_file
+from codectk.runs import DESCRIPTION, read_description
 from codectk.train import Run
 from codectk_crdr.codec import INTEGER, MODEL, TABLES
 from codectk_crdr.model import CompressionModel
@@ -118,26 +119,44 @@ def find_pretrained(name: str, run: Run, root: str) -> Path:
     """The weights that `--pretrained` means.
 
     Args:
-        name: a file; a run folder; or the name of a run, which is looked for beside the run's own folder and in `root`.
+        name: a file; a run folder; or the name of a run or of the recipe that it was started with, which is looked for
+            beside the new run's folder and in `root`; of several runs of a recipe the newest is meant.
         run: the new run.
         root: folder of runs.
 
     Raises:
         InputError: nothing is there.
     """
-    places = [Path(name)]
-    if len(Path(name).parts) == 1:
-        places += [run.folder.parent / name, Path(root) / name]
+    roots = [run.folder.parent, Path(root)]
+    simple = len(Path(name).parts) == 1
+    places = [Path(name), *(folder / name for folder in roots if simple)]
     for place in places:
         if place.is_file():
             return place
         if place.is_dir():
             return _newest(place)
+    runs = [found for folder in roots if simple for found in _runs_of(name, folder)]
+    if runs:
+        return _newest(max(runs, key=lambda folder: (folder / DESCRIPTION).stat().st_mtime))
     looked = ", ".join(dict.fromkeys(str(place) for place in places))
     raise InputError(
-        f"There are no weights named {name} (looked for {looked}).",
-        f"Train that stage with --out {places[-1]}, or name its weights with --pretrained.",
+        f"There are no weights named {name} (looked for {looked}, and for runs of a recipe of that name).",
+        f"Train that stage first: --recipe {name}; or name a file or run folder with --pretrained.",
     )
+
+
+def _runs_of(recipe: str, folder: Path) -> list[Path]:
+    """Runs in a folder that were started with a recipe."""
+    found = []
+    for path in folder.glob(f"*/{DESCRIPTION}"):
+        try:
+            sources = [str(source) for source in read_description(path.parent, start_iter=1).get("sources", [])]
+        except InputError:  # a damaged run is none of ours
+            continue
+        recipes = [source for source in sources if source.startswith("recipe ")]
+        if recipes and recipes[-1] == f"recipe {recipe}":
+            found.append(path.parent)
+    return found
 
 
 def _newest(folder: Path) -> Path:

@@ -60,7 +60,7 @@ def dashes(token: str) -> str:
 
 
 @click.group(cls=LazyGroup, context_settings={"token_normalize_func": dashes, "help_option_names": ["-h", "--help"]})
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error; `train` tells more.")
 @click.option("--strict-plugins", is_flag=True, help="Stop at the first plugin that does not load.")
 @click.version_option(package_name="codectk", prog_name="codectk")
 def cli(debug: bool, strict_plugins: bool) -> None:
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: list[str]) -> int:
-    debug = "--debug" in arguments[: _first_name(arguments)]
+    debug = "--debug" in arguments
     try:
         result: Any = cli.main(args=arguments, prog_name="codectk", standalone_mode=False)
         sys.stdout.flush()
@@ -137,7 +137,3 @@ def _tell(message: str, debug: bool, code: int) -> int:
         traceback.print_exc()
     fail(message)
     return code
-
-
-def _first_name(arguments: list[str]) -> int:
-    return next((i for i, word in enumerate(arguments) if not word.startswith("-")), len(arguments))

@@ -6,15 +6,19 @@ from typing import Self
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from codectk.log import Watcher
+from codectk.log import Watcher, window
 from codectk_cli.shared import console
 
 
 class TerminalWatcher(Watcher):
-    """A live bar per phase on a terminal; messages alone where there is none."""
+    """A live bar per phase on a terminal; messages alone where there is none.
 
-    def __init__(self) -> None:
-        self.live = sys.stderr.isatty()
+    Args:
+        debug: tell of every logged window, too.
+    """
+
+    def __init__(self, debug: bool = False) -> None:
+        self.live, self.debug = sys.stderr.isatty(), debug
         values = TextColumn("{task.fields[values]}", style="dim")
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), values)
         self.progress = Progress(*columns, console=console(stderr=True), transient=True)
@@ -40,6 +44,11 @@ class TerminalWatcher(Watcher):
         if self.task is not None:
             text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
             self.progress.update(self.task, completed=done, values=text)
+
+    def logged(self, phase: str, step: int, values: dict[str, float]) -> None:
+        """A line for debugging."""
+        if self.debug:
+            self.message(window(phase, step, values))
 
     def message(self, text: str) -> None:
         """A line above the bar."""

@@ -11,7 +11,7 @@ import click
 from codectk.errors import CodectkError, InputError, OptionsError
 from codectk.nesting import flat
 from codectk.options import Options, RunOptions, leaves
-from codectk.recipes import Layer, combine, parse_value, recipes
+from codectk.recipes import Layer, combine, merged, parse_value, recipes
 from codectk.registry import Registered
 from codectk.specs import TrainerSpec, normalise
 from codectk_cli.bridge import OptionsCommand, given, layers
@@ -67,7 +67,10 @@ def _trainer_command(registered: Registered) -> click.Command:
         ),
         click.Option(["--out"], type=path, help="Run folder.  [default: runs/NAME-DATE-TIME]"),
         click.Option(["--resume"], type=path, metavar="RUN", help="Continue the run in this folder."),
-        click.Option(["--dry-run", "-n"], is_flag=True, help="Show the options and stop."),
+        click.Option(
+            ["--dry-run", "-n", "-dr"], is_flag=True, help="Show options and what would be trained, and stop."
+        ),
+        click.Option(["--debug"], is_flag=True, help="Show the options, each logged window, and tracebacks of errors."),
     ]
 
     @click.pass_context
@@ -84,30 +87,53 @@ def _trainer_command(registered: Registered) -> click.Command:
 
 
 def _train(ctx: click.Context, registered: Registered, model: type[Options]) -> int:
-    run_folder: Path | None = ctx.params["resume"]
-    flags = [Layer("the command line", {**given(ctx, model), **given(ctx, RunOptions)}), _settings(ctx)]
-    if run_folder:
-        options, run_options = _resumed(ctx, registered, model, run_folder, flags)
-    else:
-        sources = layers(registered.spec.recipes, ctx.params["recipe"], ctx.params["config"])
-        options, run_options = _combine(model, [*sources, *flags])
-    folder = run_folder or ctx.params["out"] or _new_folder(registered.spec.name)
-    if ctx.params["dry_run"]:
+    options, run_options, sources, resume = _gather(ctx, registered, model)
+    debug = ctx.params["debug"] or ctx.find_root().params["debug"]
+    if debug and (run_options.use_wandb or run_options.wandb_dryrun):
+        raise OptionsError("--debug and --use-wandb do not go together.", "Leave one of them out.")
+    given_folder: Path | None = ctx.params["resume"] or ctx.params["out"]
+    folder = given_folder or _new_folder(registered.spec.name)
+    if debug or ctx.params["dry_run"]:
         _show(folder, options, run_options)
+    if ctx.params["dry_run"]:
+        from codectk.runs import dry_run
+
+        for line in dry_run(registered, options, run_options):
+            click.echo(line)
         return 0
     if run_options.devices > 1 and "WORLD_SIZE" not in os.environ:
         from codectk_cli import launch
 
         launch.check(options, run_options)
-        settled = run_folder or ctx.params["out"]  # if neither is given, all processes must agree on a folder
-        return launch.launch(run_options.devices, [*sys.argv[1:], *([] if settled else ["--out", str(folder)])])
+        # If no folder is given, all processes must agree on one.
+        words = [*sys.argv[1:], *([] if given_folder else ["--out", str(folder)])]
+        return launch.launch(run_options.devices, words)
     registered.load(registered.spec.target)  # a plugin that is broken says so before a folder is made
     from codectk.runs import train
     from codectk_cli.watch import TerminalWatcher
 
-    with TerminalWatcher() as watcher:
-        train(registered, options, folder, run_options, run_folder is not None, watcher)
+    with TerminalWatcher(debug) as watcher:
+        train(registered, options, folder, run_options, resume, watcher, sources)
     return 0
+
+
+def _gather(
+    ctx: click.Context, registered: Registered, model: type[Options]
+) -> tuple[Options, RunOptions, list[str], bool]:
+    """Options of trainer and run, the names of the files they came from, and whether a run is resumed."""
+    flags = [Layer("the command line", {**given(ctx, model), **given(ctx, RunOptions)}), _settings(ctx)]
+    files = layers(registered.spec.recipes, ctx.params["recipe"], ctx.params["config"])
+    sources = [layer.source for layer in files]
+    if ctx.params["resume"]:
+        if files or ctx.params["out"]:
+            raise OptionsError("--resume takes the options of the run.", "Leave --recipe, --config and --out out.")
+        return *_resumed(registered, model, ctx.params["resume"], [], flags), sources, True
+    options, run_options = _combine(model, [*files, *flags])
+    if not run_options.start_iter:
+        return options, run_options, sources, False
+    if ctx.params["out"] is None:
+        raise OptionsError("--start-iter needs the folder of a run.", "Name it with --resume or --out.")
+    return *_resumed(registered, model, ctx.params["out"], files, flags), sources, True
 
 
 def _combine(model: type[Options], sources: list[Layer]) -> tuple[Options, RunOptions]:
@@ -133,20 +159,19 @@ def _settings(ctx: click.Context) -> Layer:
 
 
 def _resumed(
-    ctx: click.Context, registered: Registered, model: type[Options], folder: Path, flags: list[Layer]
+    registered: Registered, model: type[Options], folder: Path, files: list[Layer], flags: list[Layer]
 ) -> tuple[Options, RunOptions]:
-    """Options of a run as it was started; flags may repeat them, or change what results do not depend on."""
+    """Options of a run as it was started; files and flags may repeat them, or change what results do not depend on."""
     from codectk.runs import read_description
 
-    about = read_description(folder)
+    asked = RunOptions.parse(merged([model, RunOptions], [*files, *flags])[1], "the command line")
+    about = read_description(folder, asked.start_iter)
     if normalise(about["trainer"]) != normalise(registered.spec.name):
         raise InputError(
             f"{folder} is a run of {about['trainer']}.", f"Use `codectk train {about['trainer']} --resume`."
         )
-    if ctx.params["recipe"] or ctx.params["config"] or ctx.params["out"]:
-        raise OptionsError("--resume takes the options of the run.", "Leave --recipe, --config and --out out.")
     saved = Layer(str(folder), {**about["options"], **about["run_options"]})
-    before, after = _combine(model, [saved]), _combine(model, [saved, *flags])
+    before, after = _combine(model, [saved]), _combine(model, [*(files or [saved]), *flags])
     for one, other in zip(before, after, strict=True):
         _refuse_changes(one, other, folder)
     return after

@@ -13,10 +13,11 @@ import numpy as np
 from codectk import container
 from codectk.arrays import Array, ArrayInfo
 from codectk.compression import LoadedCodec
-from codectk.errors import CodectkError, one_line
+from codectk.errors import CodectkError, PluginError, one_line
 from codectk.files import read_bytes, write_bytes
 from codectk.images import Picture
 from codectk.inputs import read_array
+from codectk.metric import Metric
 from codectk.registry import Registry, get_registry
 from codectk.specs import Direction, MetricSpec
 
@@ -82,7 +83,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Point:
-    """A codec at one setting, averaged over all files that every setting of that codec could code."""
+    """A codec at one setting, averaged over all files that every setting of that codec could code.
+
+    Attributes:
+        codec, setting, bpp, metrics, encode_seconds, decode_seconds: as of `Row`; means, and medians of times.
+        files: number of files.
+        unmeasured: metric → why it has no value here.
+    """
 
     codec: str
     setting: dict[str, Any]
@@ -91,6 +98,7 @@ class Point:
     encode_seconds: float
     decode_seconds: float
     files: int
+    unmeasured: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,7 @@ def evaluate(
     on_row: Callable[[Row], None] | None = None,
     registry: Registry | None = None,
     read: Callable[[Path], Picture] = read_array,
+    device: str = "auto",
 ) -> list[Row]:
     """Run every candidate at every setting on every file.
 
@@ -126,9 +135,11 @@ def evaluate(
         candidates: codecs with their settings.
         files: pictures or arrays.
         out: folder for the `.ctk` files, `OUT/files/CODEC/SETTING/NAME.ctk`.
-        metrics: names of registered metrics; one that does not take an array's kind is left out for it.
+        metrics: names of registered metrics; one that does not take an array's kind is left out for it. Those of
+            whole sets are left to `codectk.corpus.measure_corpora`.
         on_row: called with each row as soon as it is known.
         read: how a file becomes an array.
+        device: where networks of metrics run.
 
     Returns:
         One row per combination. What fails is a row with `error` set.
@@ -147,9 +158,10 @@ def evaluate(
         for candidate in candidates:
             for setting in candidate.settings:
                 # The number keeps files of one name from different folders apart.
-                place = Path("files", candidate.label, _slug(setting), f"{number:04d}_{path.stem}.ctk")
+                place = Path("files", candidate.label, slug(setting), f"{number:04d}_{path.stem}.ctk")
                 blank = Row(candidate.label, dict(setting), path.name, number, str(place))
-                _report([_fill(blank, candidate.loaded, picture, out / place, metrics, registry)], rows, on_row)
+                row = _fill(blank, candidate.loaded, picture, out / place, metrics, registry, device)
+                _report([row], rows, on_row)
     return rows
 
 
@@ -168,27 +180,34 @@ def average(rows: Iterable[Row]) -> list[Point]:
     A file on which one setting of a codec failed is left out of all settings of that codec, so that the points of a
     curve rest on the same files.
     """
-    rows = list(rows)
-    failed = {(row.codec, row.number, row.file) for row in rows if row.error}
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        if (row.codec, row.number, row.file) not in failed:
-            groups.setdefault((row.codec, _slug(row.setting)), []).append(row)
     points = []
-    for group in groups.values():
-        names = [name for name in group[0].metrics if all(name in row.metrics for row in group)]
+    for group in groups(rows):
+        names = dict.fromkeys(name for row in group for name in row.metrics)
+        lacking = {name: next((row.file for row in group if name not in row.metrics), None) for name in names}
         points.append(
             Point(
                 codec=group[0].codec,
                 setting=group[0].setting,
                 bpp=float(np.mean([row.bpp for row in group])),
-                metrics={name: float(np.mean([row.metrics[name] for row in group])) for name in names},
+                metrics={n: float(np.mean([row.metrics[n] for row in group])) for n in names if lacking[n] is None},
                 encode_seconds=float(np.median([row.encode_seconds for row in group])),
                 decode_seconds=float(np.median([row.decode_seconds for row in group])),
                 files=len(group),
+                unmeasured={n: f"It does not take the kind of {file}." for n, file in lacking.items() if file},
             )
         )
     return points
+
+
+def groups(rows: Iterable[Row]) -> list[list[Row]]:
+    """The rows behind each point of `average`, in the order of its points."""
+    rows = list(rows)
+    failed = {(row.codec, row.number, row.file) for row in rows if row.error}
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if (row.codec, row.number, row.file) not in failed:
+            found.setdefault((row.codec, slug(row.setting)), []).append(row)
+    return list(found.values())
 
 
 def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, float]]) -> BDRate:
@@ -276,7 +295,13 @@ def _hull(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _fill(
-    row: Row, loaded: LoadedCodec, picture: Picture, place: Path, metrics: Sequence[str], registry: Registry | None
+    row: Row,
+    loaded: LoadedCodec,
+    picture: Picture,
+    place: Path,
+    metrics: Sequence[str],
+    registry: Registry | None,
+    device: str,
 ) -> Row:
     """The row with its results, or with what went wrong."""
     x, info = picture.x, picture.info
@@ -290,7 +315,7 @@ def _fill(
         start = time.perf_counter()
         x_hat = loaded.decompress(container.unpack(data, str(place)), source=str(place))
         decode_seconds = time.perf_counter() - start
-        values = measure(x, x_hat, info, metrics, registry)
+        values = measure(x, x_hat, info, metrics, registry, device)
     except CodectkError as error:
         return replace(row, error=str(error))
     except Exception as error:  # a codec's defect is a row of the table, not the end of the run
@@ -308,19 +333,46 @@ def _fill(
 
 
 def measure(
-    x: Array, x_hat: Array, info: ArrayInfo, metrics: Sequence[str], registry: Registry | None = None
+    x: Array,
+    x_hat: Array,
+    info: ArrayInfo,
+    metrics: Sequence[str],
+    registry: Registry | None = None,
+    device: str = "auto",
 ) -> dict[str, float]:
-    """Values of the named metrics for one pair of arrays; those that do not take its kind are left out."""
+    """Values of the named metrics for one pair of arrays.
+
+    Those that do not take its kind, and those of whole sets, are left out.
+
+    Raises:
+        CodectkError: a metric cannot be computed; the message names it.
+    """
     values: dict[str, float] = {}
     for name in metrics:
-        registered = (registry or get_registry()).find(MetricSpec, name)
-        spec: MetricSpec = registered.spec
-        if spec.kinds and info.kind not in spec.kinds:
+        spec: MetricSpec = (registry or get_registry()).find(MetricSpec, name).spec
+        if spec.corpus or (spec.kinds and info.kind not in spec.kinds):
             continue
-        metric = registered.load(spec.target)()
-        metric.update(x, x_hat, info)
-        values |= metric.compute()
+        metric = make_metric(name, registry, device)
+        try:
+            metric.update(x, x_hat, info)
+            values |= metric.compute()
+        except CodectkError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{name} cannot be computed: {one_line(error)}.", "Leave that --metric out.") from error
     return values
+
+
+def make_metric(name: str, registry: Registry | None = None, device: str = "auto") -> Metric:
+    """A new object of the named metric.
+
+    Raises:
+        CodectkError: there is no such metric, or what it needs is not at hand.
+    """
+    registered = (registry or get_registry()).find(MetricSpec, name)
+    target = registered.load(registered.spec.target)
+    metric: Metric = target(device=device) if registered.spec.network else target()
+    return metric
 
 
 def _report(new: Iterable[Row], rows: list[Row], on_row: Callable[[Row], None] | None) -> None:
@@ -330,5 +382,6 @@ def _report(new: Iterable[Row], rows: list[Row], on_row: Callable[[Row], None] |
             on_row(row)
 
 
-def _slug(setting: Mapping[str, Any]) -> str:
+def slug(setting: Mapping[str, Any]) -> str:
+    """Name of the folder of a setting."""
     return "_".join(f"{k}-{v}" for k, v in setting.items()).replace("/", "-").replace(" ", "") or "default"

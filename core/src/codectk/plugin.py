@@ -22,7 +22,7 @@ def codectk_datasets() -> list[DatasetSpec]:
 
 @hookimpl
 def codectk_metrics() -> list[MetricSpec]:
-    """Metrics that need numpy and scipy alone."""
+    """Metrics that need numpy and scipy alone, then those of networks, which need torch and weights of the user's."""
     images = ("image/gray8", "image/rgb8", "image/rgba8", "image/gray16")
     return [
         MetricSpec(
@@ -47,5 +47,38 @@ def codectk_metrics() -> list[MetricSpec]:
             summary="root mean squared error over the value range",
             target="codectk.metric:NRMSE",
             direction="lower",
+        ),
+        *_perceptual(),
+    ]
+
+
+def _perceptual() -> list[MetricSpec]:
+    kinds = ("image/gray8", "image/rgb8")
+    return [
+        MetricSpec(
+            name="lpips",
+            summary="LPIPS, distance of AlexNet's features; needs weights",
+            target="codectk.perceptual.metrics:LPIPS",
+            direction="lower",
+            kinds=kinds,
+            network=True,
+        ),
+        MetricSpec(
+            name="dists",
+            summary="DISTS, distance of VGG16's features; needs weights",
+            target="codectk.perceptual.metrics:DISTS",
+            direction="lower",
+            kinds=kinds,
+            network=True,
+        ),
+        MetricSpec(
+            name="fid",
+            summary="FID, distance between sets of patches, from 50 pictures up; needs weights",
+            target="codectk.perceptual.metrics:FID",
+            direction="lower",
+            kinds=kinds,
+            corpus=True,
+            fewest=50,
+            network=True,
         ),
     ]

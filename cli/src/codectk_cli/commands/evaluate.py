@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codectk.errors import OptionsError, OutputError, UnknownName
-from codectk_cli.shared import candidate_options, console, fail, load_registry, progress, table
+from codectk_cli.shared import candidate_options, console, fail, load_registry, progress, table, warn
 
 if TYPE_CHECKING:
     from codectk.evaluate import BDRate, Candidate, Point, Row
@@ -52,9 +52,10 @@ def command(
     """Code every file with every codec at every setting, and compare.
 
     Each result is a real .ctk file, measured whole and decoded again. Writes rows.jsonl, rows.csv, bd_rate.json and
-    report.html to --out.
+    report.html to --out, and beside the files of each codec and setting their means, as _metrics.json.
     """
-    from codectk.evaluate import average, compare
+    from codectk.corpus import write_summaries
+    from codectk.evaluate import compare
     from codectk.inputs import find_inputs, read_array
     from codectk_cli.report import write_report
 
@@ -63,13 +64,15 @@ def command(
     chosen = _choose(codecs, weights, metrics, anchor, device, registry)
     _make_room(out, force)
     read = partial(read_array, background=background, depth=int(depth) if depth else None)
-    rows = _evaluate(chosen, files, out, metrics, registry, read)
-    points = average(rows)
-    compared = compare(rows, metrics[0], registry)
-    _store(rows, compared, metrics[0], out)
+    rows = _evaluate(chosen, files, out, metrics, registry, read, device)
+    points = _points(rows, chosen, files, out, metrics, registry, read, device)
+    quality = _of_single_files(metrics, registry)
+    compared = compare(rows, quality, registry) if quality else {}
+    _store(rows, compared, quality, out)
+    write_summaries(points, out)
     shown = files[: max(0, pictures)]
     write_report(out / REPORT, f"Codecs on {data}", rows, points, compared, chosen, shown, read=read)
-    _show(points, compared, metrics, anchor or chosen[0].label)
+    _show(points, compared, metrics, quality, anchor or chosen[0].label)
     click.echo(f"report: {out / REPORT}")
     return 1 if rows and all(row.error for row in rows) else 0
 
@@ -83,11 +86,11 @@ def _choose(
     registry: Registry,
 ) -> list[Candidate]:
     """The candidates, after a check that all names make sense."""
-    from codectk.specs import MetricSpec
+    from codectk.evaluate import make_metric
     from codectk_cli.candidates import candidates
 
     for name in metrics:
-        registry.find(MetricSpec, name)
+        make_metric(name, registry, device)  # what is missing for one is told before anything is coded
     chosen = candidates(codecs, weights, device, registry)
     labels = [candidate.label for candidate in chosen]
     if not chosen:
@@ -120,6 +123,7 @@ def _evaluate(
     metrics: tuple[str, ...],
     registry: Registry,
     read: Callable[[Path], Any],
+    device: str,
 ) -> list[Row]:
     """All rows; each is also stored as soon as it is known, so that an evaluation that is cut short is not lost."""
     from codectk.evaluate import evaluate
@@ -134,10 +138,44 @@ def _evaluate(
             if row.error:
                 fail(f"{row.codec} on {row.file}: {row.error}")
 
-        return evaluate(chosen, files, out, metrics, on_row, registry, read)
+        return evaluate(chosen, files, out, metrics, on_row, registry, read, device)
 
 
-def _store(rows: Sequence[Row], compared: Mapping[tuple[str, str], BDRate], metric: str, out: Path) -> None:
+def _points(
+    rows: Sequence[Row],
+    chosen: Sequence[Candidate],
+    files: Sequence[Path],
+    out: Path,
+    metrics: tuple[str, ...],
+    registry: Registry,
+    read: Callable[[Path], Any],
+    device: str,
+) -> list[Point]:
+    """Means over files and values of whole sets; a metric without a value is one line on stderr with the reason."""
+    from codectk.corpus import measure_corpora
+
+    with progress("measuring sets", len(rows)) as advance:
+        points = measure_corpora(rows, chosen, files, out, metrics, registry, read, device, advance)
+    for name in metrics:
+        lacking = [point for point in points if name not in point.metrics]
+        reasons = (point.unmeasured.get(name, "It takes none of these files.") for point in lacking)
+        for reason in dict.fromkeys(reasons):
+            warn(f"{name} is not measured. {reason}")
+    return points
+
+
+def _of_single_files(metrics: tuple[str, ...], registry: Registry) -> str | None:
+    """The first metric by which curves can be compared file by file, for BD-rates."""
+    from codectk.specs import MetricSpec
+
+    found = (name for name in metrics if not registry.find(MetricSpec, name).spec.corpus)
+    name = next(found, None)
+    if name is None:
+        warn("BD-rates need a metric of single files, such as --metric psnr; none are given.")
+    return name
+
+
+def _store(rows: Sequence[Row], compared: Mapping[tuple[str, str], BDRate], metric: str | None, out: Path) -> None:
     from codectk.files import write_bytes
 
     # Names of files that are not UTF-8 keep their bytes.
@@ -151,7 +189,11 @@ def _store(rows: Sequence[Row], compared: Mapping[tuple[str, str], BDRate], metr
 
 
 def _show(
-    points: Sequence[Point], compared: Mapping[tuple[str, str], BDRate], metrics: tuple[str, ...], anchor: str
+    points: Sequence[Point],
+    compared: Mapping[tuple[str, str], BDRate],
+    metrics: tuple[str, ...],
+    quality: str | None,
+    anchor: str,
 ) -> None:
     numbers = ("bpp", *metrics, "encode s", "decode s", "files")
     shown = table("codec", "setting", *numbers, right=numbers)
@@ -165,7 +207,7 @@ def _show(
         if a == anchor:
             rate = "curves do not overlap enough" if result.percent is None else f"{result.percent:+.1f} %"
             files = f"{result.files} file{'' if result.files == 1 else 's'}"
-            click.echo(f"BD-rate ({metrics[0]}) of {b} against {a}: {rate}, overlap {result.overlap:.0%}, {files}")
+            click.echo(f"BD-rate ({quality}) of {b} against {a}: {rate}, overlap {result.overlap:.0%}, {files}")
 
 
 def _csv(flat: list[dict[str, Any]]) -> str:

@@ -9,12 +9,13 @@ import pytest
 
 from codectk.checkpoint import Checkpoint
 from codectk.errors import CodectkError, InputError, OptionsError, PluginError
-from codectk.options import Options, RunOptions, option
+from codectk.options import Options, RunOptions, leaves, option
 from codectk.registry import Registered
 from codectk.specs import TrainerSpec
 from codectk_cli.bridge import OptionsCommand
 from codectk_cli.commands.train import _trainer_command
 from codectk_cli.main import dashes
+from codectk_cli.reference import page
 from codectk_cli.watch import TerminalWatcher
 
 from .conftest import Run
@@ -258,3 +259,11 @@ def test_a_flag_that_two_options_claim_is_a_fault_of_the_plugin(flag: str) -> No
     command = OptionsCommand("try", params=own, models=[Clashing, RunOptions])
     with pytest.raises(PluginError, match=f"'{flag}' is defined twice"):
         command.make_context("try", [])
+
+
+def test_the_page_of_the_command_line_has_the_flags_of_every_training_run() -> None:
+    part = page().partition("## Options of every training run")[2]
+    assert "| `--dry-run`, `-n`, `-dr` |" in part
+    assert "| `--set` `NAME=VALUE…` |" in part
+    for name in leaves(RunOptions):
+        assert f"`--{name.replace('_', '-')}`" in part

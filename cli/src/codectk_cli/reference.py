@@ -8,6 +8,7 @@ import click
 
 from codectk.options import RunOptions
 from codectk_cli.bridge import OptionsCommand
+from codectk_cli.commands.train import own_parameters
 from codectk_cli.main import COMMANDS, cli
 
 HEAD = """# Command line
@@ -27,7 +28,8 @@ def page() -> str:
             continue
         inner = click.Context(command, info_name=name, parent=context)
         parts.append(_section(f"codectk {name}", command, inner))
-    parts.append("## Options of every training run\n\n" + _table(OptionsCommand("run", models=[RunOptions]), context))
+    training = OptionsCommand("run", params=own_parameters("see `--help`"), models=[RunOptions])
+    parts.append("## Options of every training run\n\n" + _table(training, context))
     return "\n".join(parts)
 
 
@@ -38,7 +40,7 @@ def _section(title: str, command: click.Command, context: click.Context) -> str:
 
 
 def _table(command: click.Command, context: click.Context) -> str:
-    context.meta.setdefault("codectk.models", getattr(command, "models", []))
+    context.meta["codectk.models"] = getattr(command, "models", [])
     rows = [*_rows(command.get_params(click.Context(command, parent=context)))]
     if not rows:
         return ""

@@ -49,13 +49,15 @@ def command() -> None:
     """Train a method. `codectk train NAME --help` shows its options and recipes."""
 
 
-def _trainer_command(registered: Registered) -> click.Command:
-    spec: TrainerSpec = registered.spec
-    model: type[Options] = registered.load(spec.options)
+def own_parameters(recipe_names: str) -> list[click.Parameter]:
+    """The flags of every trainer's command that are no options of a model.
+
+    Args:
+        recipe_names: for `--help`.
+    """
     path = click.Path(path_type=Path)
-    names = ", ".join(p.stem for p in recipes(spec.recipes)) or "none"
-    parameters: list[click.Parameter] = [
-        click.Option(["--recipe"], help=f"Settings that ship with the plugin: {names}."),
+    return [
+        click.Option(["--recipe"], help=f"Settings that ship with the plugin: {recipe_names}."),
         click.Option(
             ["--config"], type=path, help="YAML file of settings, stronger than the recipe, weaker than flags."
         ),
@@ -73,6 +75,12 @@ def _trainer_command(registered: Registered) -> click.Command:
         click.Option(["--debug"], is_flag=True, help="Show the options, each logged window, and tracebacks of errors."),
     ]
 
+
+def _trainer_command(registered: Registered) -> click.Command:
+    spec: TrainerSpec = registered.spec
+    model: type[Options] = registered.load(spec.options)
+    names = ", ".join(p.stem for p in recipes(spec.recipes)) or "none"
+
     @click.pass_context
     def callback(ctx: click.Context, /, **_: Any) -> int:
         return _train(ctx, registered, model)
@@ -80,7 +88,7 @@ def _trainer_command(registered: Registered) -> click.Command:
     return OptionsCommand(
         spec.name,
         callback=callback,
-        params=parameters,
+        params=own_parameters(names),
         models=[model, RunOptions],
         help=f"Train {spec.name}: {spec.summary}.",
     )

@@ -21,7 +21,7 @@ from codectk_cli.watch import TerminalWatcher
 from .conftest import Run
 
 PLUGIN = """
-from codectk.options import FloatList, Options, option
+from codectk.options import FloatList, IntList, Options, option
 from codectk.specs import TrainerSpec
 import codectk.plugin
 hookimpl = codectk.plugin.hookimpl
@@ -41,6 +41,8 @@ class Tiny(Options):
     batch_size: int = option(8, cli="-b", help="Crops per step.")
     optim: Optim = option(Optim(), help="Optimiser.")
     rate: Rate | None = option(None, help="Control of the rate.")
+    resize: FloatList | None = option(None, help="Factors.")
+    keep_step: int | IntList = option((), help="Iterations that stay.")
     fails_at: int = option(-1, help="Step at which all ends.", anytime=True)
 
 class Trainer:
@@ -115,6 +117,8 @@ def settings(out: str) -> dict[str, str]:
         (["--no-optim.amsgrad", "--rate.target", "1"], {"rate.target": "1.0"}),
         (["--set", "optim.lr=1e-3", "rate={target: 2}", "-ti", "3"], {"optim.lr": "0.001", "rate.target": "2.0"}),
         (["--set", "optim.betas=[0.1, 0.2]", "--set", "seed=5"], {"optim.betas": "[0.1, 0.2]", "seed": "5"}),
+        (["--resize", "0.5", "1", "--keep_step", "3", "4"], {"resize": "[0.5, 1.0]", "keep_step": "[3, 4]"}),
+        (["--keep-step=3,4", "-ti", "5"], {"keep_step": "[3, 4]"}),
         (["-ti", "5", "-b4"], {"total_iter": "5", "batch_size": "4"}),
         (["-ti=5", "--total_iter", "6"], {"total_iter": "6"}),
         (["--set", "total-iter=7", "-ti", "6"], {"total_iter": "7"}),

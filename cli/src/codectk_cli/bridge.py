@@ -7,7 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 from click.core import ParameterSource
@@ -203,7 +204,13 @@ def _metavar(field: FieldInfo) -> str:
 
 
 def _is_list(field: FieldInfo | None) -> bool:
-    return field is not None and get_origin(field.annotation) is tuple
+    """Whether an option takes a list, perhaps among other things."""
+    if field is None:
+        return False
+    union = get_origin(field.annotation) in (Union, UnionType)
+    kinds = get_args(field.annotation) if union else (field.annotation,)
+    plain = (get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in kinds)
+    return any(get_origin(kind) is tuple for kind in plain)
 
 
 def _is_switch(field: FieldInfo | None) -> bool:

@@ -45,7 +45,13 @@ def measure_corpora(
 
     Args:
         rows: from `codectk.evaluate.evaluate`, called with the same candidates, files, folder and `read`.
-        candidates, files, out, metrics, registry, read, device: as of `evaluate`.
+        candidates: codecs with their settings.
+        files: pictures or arrays.
+        out: the folder of results.
+        metrics: names of registered metrics; those of single files have their values in the rows.
+        registry: where metrics are looked for.
+        read: how a file becomes an array.
+        device: where networks of metrics run.
         on_file: called after each decoded file.
 
     Returns:

@@ -71,13 +71,7 @@ def train(
             refuse_existing(Path(named), force=False)
             refuse_existing(results_path(Path(named)), force=False)
         trainer: Trainer = registered.load(registered.spec.target)(options, run)
-        if resume:
-            _warn_of_versions(registered, run)
-        elif run.is_main:
-            _describe(registered, options, run, sources)
-        if run.is_main:
-            _write_config(options, run)
-        run.message(f"training {registered.spec.name} on {run.device}, run folder {folder}")
+        _begin(registered, options, run, resume, sources)
         trainer.train()
         run.save()
         checkpoint = _store(trainer, run, named) if run.is_main else None
@@ -104,6 +98,17 @@ def dry_run(registered: Registered, options: Options, run_options: RunOptions) -
     made = run_options.model_copy(update=changed)
     with tempfile.TemporaryDirectory(prefix="codectk-") as folder, Run(Path(folder) / "run", made) as run:
         return list(target(options, run).describe())
+
+
+def _begin(registered: Registered, options: Options, run: Run, resume: bool, sources: Sequence[str]) -> None:
+    """Write what the run is, and tell that it begins."""
+    if resume:
+        _warn_of_versions(registered, run)
+    elif run.is_main:
+        _describe(registered, options, run, sources)
+    if run.is_main:
+        _write_config(options, run)
+    run.message(f"training {registered.spec.name} on {run.device}, run folder {run.folder}")
 
 
 def _describe(registered: Registered, options: Options, run: Run, sources: Sequence[str]) -> None:

@@ -70,7 +70,7 @@ def test_what_is_there_is_not_replaced_without_force(tmp_path: Path, codectk: Ru
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("jpeg", *FILES), "Codec jpeg imports no weights. Codecs here that do: frappe."),
+        (("jpeg", *FILES), "Codec jpeg imports no weights. Codecs here that do: crdr, frappe."),
         (("frape", *FILES), "Did you mean 'frappe'?"),
         (("frappe", FILES[0]), "Name CONFIG.json and MODEL.safetensors."),
         (("frappe", *FILES[::-1]), "in this order: CONFIG.json MODEL.safetensors"),

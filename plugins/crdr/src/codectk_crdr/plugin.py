@@ -25,6 +25,7 @@ def codectk_codecs() -> list[CodecSpec]:
             needs_weights=True,
             reads=READS,
             portability="any-machine",
+            importer="codectk_crdr.published:import_weights",
             exporter="codectk_crdr.export:export",
             export_options="codectk_crdr.export:ExportOptions",
             paper=PAPER,

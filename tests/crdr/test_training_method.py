@@ -21,10 +21,11 @@ from codectk_crdr.knobs import Knobs
 from codectk_crdr.model import CompressionModel
 from codectk_crdr.pretrained import find_pretrained, plain_name, take
 from codectk_crdr.start import zero_condition
-from codectk_crdr.train_options import OptimizerOptions, SchedulerOptions, TrainOptions
-from codectk_crdr.training import Objective, make_optimizer, rate_factor, reconstruct, set_rate
+from codectk_crdr.train_options import GanOptions, OptimizerOptions, SchedulerOptions, TrainOptions
+from codectk_crdr.trainer import CrdrTrainer
+from codectk_crdr.training import Judge, Objective, make_optimizer, rate_factor, reconstruct, set_rate
 
-from .trainings import REALISM, SMALL
+from .trainings import REALISM, SMALL, options
 
 
 @pytest.fixture
@@ -106,6 +107,31 @@ def test_the_model_loss_leaves_quantiles_and_discriminator_alone(run: Run) -> No
     made.model.zero_grad()
     made.model.aux_loss().backward()  # type: ignore[no-untyped-call]
     assert [n for n, p in made.model.named_parameters() if p.grad is not None] == ["entropy_model_z.quantiles"]
+
+
+def test_the_gradients_are_clipped_together_and_the_quantiles_apart(tmp_path: Path, pictures: Path) -> None:
+    """One step of plain gradient descent at rate 1 is as long as the clipped norm."""
+    plain = {"type": "SGD", "lr": 1.0}
+    optim = {"clip_max_norm": 0.125, "g_optimizer": plain, "aux_optimizer": plain, "g_scheduler": {"type": "constant"}}
+    chosen = options(pictures, mse_weight=5000, optim=optim)
+    with Run(tmp_path / "run", RunOptions(device="cpu", workers=0)) as made:
+        trainer = CrdrTrainer(chosen, made)
+        trainer._prepare()
+        before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+        trainer._iterate(0, trainer.pictures.batches("train", chosen)(0))
+    moved = {name: (p.detach() - before[name]).square().sum() for name, p in trainer.model.named_parameters()}
+    quantiles = moved.pop("entropy_model_z.quantiles")
+    assert math.sqrt(sum(moved.values())) == pytest.approx(0.125, rel=1e-3)
+    assert math.sqrt(quantiles) > 0.2
+
+
+def test_large_logits_cost_the_discriminator_only_on_request(run: Run) -> None:
+    made, x = objective(run).discriminator, crops()
+    assert made is not None
+    pair = (x, x * 0.5, torch.zeros(2, 6, 4, 4), torch.tensor([1.0]))
+    losses = [Judge(made, GanOptions(type="rgan", drift=drift), run)(*pair)[0] for drift in (0.0, 0.5)]
+    squares = [made(v, *pair[2:]).square().mean() for v in pair[:2]]
+    assert torch.allclose(losses[1] - losses[0], 0.5 * (squares[0] + squares[1]) / 2)
 
 
 def test_the_learning_rate_falls_at_milestones_as_in_torch() -> None:

@@ -69,9 +69,18 @@ def stages(inputs: int, width: int, depth: int, norm: Norm) -> list[nn.Module]:
     ]
 
 
-def head(width: int, depth: int) -> nn.Conv2d:
+class Logits(nn.Conv2d):
+    """The last convolution, in full precision: losses look at small differences of logits that may be large."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, h, w)."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
+def head(width: int, depth: int) -> Logits:
     """The last convolution after so many stages."""
-    return nn.Conv2d(width * min(8, 2 ** (depth - 1)), 1, 3, padding=1)
+    return Logits(width * min(8, 2 ** (depth - 1)), 1, 3, padding=1)
 
 
 def stack(inputs: int, width: int, depth: int, norm: Norm) -> nn.Sequential:
@@ -214,7 +223,7 @@ class SharedHead(PerLevel):
         extra = levels if options.one_hot else 0
         self.parts = nn.ModuleList(nn.Sequential(*whole()[: depth // 2]) for _ in range(levels))
         self.shared = nn.Sequential(*whole()[depth // 2 :])
-        self.last = nn.Conv2d(head(width, depth).in_channels + extra, 1, 3, padding=1)
+        self.last = Logits(head(width, depth).in_channels + extra, 1, 3, padding=1)
 
     def score(self, x: Tensor, q: Tensor, level: int) -> Tensor:
         """Logits through one level's first stages."""
@@ -243,7 +252,7 @@ def _hific(inputs: int, width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for i, (before, after) in enumerate(pairwise(widths)):
         layers += [spectral_norm(nn.Conv2d(before, after, 4, 2 if i < 3 else 1, 2)), nn.LeakyReLU(SLOPE)]
-    return nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 1)))
+    return nn.Sequential(*layers, spectral_norm(Logits(widths[-1], 1, 1)))
 
 
 def _quality(q: Tensor | None) -> Tensor:

@@ -55,6 +55,12 @@ def _rising(values: tuple[int, ...]) -> tuple[int, ...]:
     return values
 
 
+def _named(value: Any) -> Any:
+    """`none` is nothing."""
+    return None if value == "none" else value
+
+
+Earlier = Annotated[str | None, BeforeValidator(_named)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Parts = Annotated[Words, AfterValidator(_known_parts)]
 Weights = Annotated[FloatList, AfterValidator(_positive)]
@@ -148,6 +154,9 @@ class GanOptions(Options):
         "none", help="None, plain, relativistic, relativistic average, or relative to the next higher rate."
     )
     weight: float = option(0.000390625, gt=0, help="Weight; times the realism where the model has one.")
+    drift: float = option(
+        0.0, ge=0, help="Weight of squared logits in the discriminator's loss: relativistic ones rise without bounds."
+    )
     relative_score_rate_delta: float = option(1.0, gt=0, unit="levels", help="How much higher hrrgan's reference is.")
 
 
@@ -218,7 +227,9 @@ class TrainOptions(ModelOptions):
     balance: float = option(0.0, ge=0, le=1, help="Losses are divided by the weight of the rate to this power.")
     optim: OptimOptions = option(OptimOptions(), help="Optimizers.")
 
-    pretrained: str | None = option(None, help="Weights to start from: a file, a run folder, or a run's name.")
+    pretrained: Earlier = option(
+        None, help="Weights to start from: a file, a run folder, the name of a run or its recipe, or none."
+    )
     ckpt_root: str = option("runs", help="Folder in which runs that --pretrained names are looked for.")
     freeze: Parts = option((), help=f"Parts of the model that stay as they are: {', '.join(PARTS)}.")
     start: Literal["random", "linear"] = option("random", help="Transforms at first.")

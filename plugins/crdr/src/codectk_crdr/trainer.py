@@ -114,7 +114,7 @@ class CrdrTrainer:
         self.adversary: torch.optim.Optimizer | None = None
         discriminator = self.objective.discriminator
         if discriminator is not None:
-            self.judge = run.setup(Judge(discriminator, self.options.gan.type, run))
+            self.judge = run.setup(Judge(discriminator, self.options.gan, run))
             self.adversary = make_optimizer(optim.d_optimizer, discriminator.named_parameters())
         self.model.train()
 

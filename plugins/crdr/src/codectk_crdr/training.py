@@ -19,9 +19,9 @@ from codectk_crdr.context import Part
 from codectk_crdr.discriminators import Discriminator, make_discriminator
 from codectk_crdr.entropy import straight_through
 from codectk_crdr.knobs import Knobs
-from codectk_crdr.losses import RATE_LOSSES, Verdict, adversarial, discriminating, make_lpips, squared_error
+from codectk_crdr.losses import RATE_LOSSES, adversarial, discriminating, make_lpips, squared_error
 from codectk_crdr.model import CompressionModel, Output
-from codectk_crdr.train_options import OptimizerOptions, SchedulerOptions, TrainOptions
+from codectk_crdr.train_options import GanOptions, OptimizerOptions, SchedulerOptions, TrainOptions
 
 QUANTILES = "quantiles"
 """How the names of the parameters end that the auxiliary loss alone moves."""
@@ -140,20 +140,21 @@ def reconstruct(model: CompressionModel, x: Tensor, q: Tensor | None, beta: Tens
 class Judge(nn.Module):
     """The discriminator and its loss in one module, so that several processes share all gradients."""
 
-    def __init__(self, discriminator: Discriminator, kind: str, run: Run) -> None:
+    def __init__(self, discriminator: Discriminator, options: GanOptions, run: Run) -> None:
         super().__init__()
-        self.discriminator, self.kind, self._run = discriminator, kind, run
+        self.discriminator, self.options, self._run = discriminator, options, run
 
     def forward(self, x: Tensor, x_hat: Tensor, y_hat: Tensor, q: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and means by name for the log."""
         with self._run.autocast():
             fake, real = (self.discriminator(v, y_hat, q).float() for v in (x_hat, x))
-        verdict: Verdict = discriminating(self.kind, fake, real)
+        verdict = discriminating(self.options.type, fake, real)
+        drift = self.options.drift * (fake.square().mean() + real.square().mean()) / 2
         # Parts of levels that were not drawn get zeros, as several processes must agree on what has a gradient.
         nothing = torch.stack([p.sum() for p in self.discriminator.parameters()]).sum() * 0
         shown = {"d_real": verdict.real, "d_fake": verdict.fake, "d_total": verdict.total}
         shown |= {"out_d_real": real.mean(), "out_d_fake": fake.mean()}
-        return verdict.total + nothing, {name: value.detach() for name, value in shown.items()}
+        return verdict.total + drift + nothing, {name: value.detach() for name, value in shown.items()}
 
 
 def make_optimizer(options: OptimizerOptions, named: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:

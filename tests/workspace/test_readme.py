@@ -39,7 +39,7 @@ def test_the_command_examples_run(folder: Path) -> None:
     commands = [
         line.strip().split("#")[0].strip() for line in block.splitlines() if line.strip().startswith("codectk ")
     ]
-    assert len(commands) == 10
+    assert len(commands) == 12
     (folder / "run").mkdir()
     Checkpoint.open(WEIGHTS).save(folder / "run" / "weights.safetensors")
     for command in commands:

@@ -60,7 +60,7 @@ def plain(chosen: TrainOptions, x: Tensor) -> Callable[[], object]:
         out = model(x)
         bpp = out.bits / x[0, 0].numel()
         terms = [150 * squared_error(x, out.x_hat).mean(), (0.05 * bpp).mean()]
-        fetched = [float(term) for term in (*terms, out.rounded_bits.mean())]
+        fetched = [float(term.detach()) for term in (*terms, out.rounded_bits.mean())]
         optimizer.zero_grad()
         sum(terms).backward()
         torch.nn.utils.clip_grad_norm_(list(named.values()), 1.0)

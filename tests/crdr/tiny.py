@@ -98,8 +98,8 @@ def knob(model: CompressionModel, value: float = 1.0) -> Tensor | None:
 
 
 def exact_arrays(model: CompressionModel) -> dict[str, NDArray[Any]]:
-    """The model's networks in integers, calibrated on one picture."""
-    ranges = calibrate(model, [(as_tensor(photo(128, 128, seed=1)), knob(model))])
+    """The model's networks in integers, calibrated on two pictures."""
+    ranges = calibrate(model, [(as_tensor(photo(192, 192, seed)), knob(model)) for seed in (1, 2)])
     return integer_arrays(model, ranges)
 
 

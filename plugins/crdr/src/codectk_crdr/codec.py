@@ -20,7 +20,7 @@ from codectk.checkpoint import Checkpoint
 from codectk.codec import Codec, Encoded, symbol_check
 from codectk.device import pick_device
 from codectk.entropy import Decoder, Encoder
-from codectk.errors import CodectkError, ContainerError, OptionsError, WeightsError
+from codectk.errors import CodectkError, ContainerError, DesyncError, OptionsError, WeightsError
 from codectk_crdr.context import Part
 from codectk_crdr.entropy import gaussian_bits
 from codectk_crdr.exact import UNIT, Code, ExactPath, rows
@@ -196,8 +196,15 @@ class CrdrCodec(Codec):
             symbols.append(decoder.decode(self.tables.y, self._indexes(scales)))
             return torch.from_numpy(symbols[-1]).to(means.device)
 
-        y_hat = self.path.run(torch.from_numpy(symbols[-1]).to(self.device), code)
-        decoder.finish()
+        try:
+            y_hat = self.path.run(torch.from_numpy(symbols[-1]).to(self.device), code)
+            decoder.finish()
+        except ContainerError as error:  # bytes of a file are checked before, so the tables were others
+            raise DesyncError(
+                "The symbols of the file do not fit the tables that are chosen here.",
+                "It was probably made on a machine whose arithmetic differs; decode it there, or encode it again with "
+                "weights that `codectk export` made.",
+            ) from error
         return y_hat
 
     def _indexes(self, scales: Tensor) -> NDArray[np.uint16]:

@@ -218,3 +218,5 @@ def test_checkpoints_say_how_they_came_about(tmp_path: Path, pictures: Path) -> 
     kept = Checkpoint.open(tmp_path / "run" / "model" / "comp_model_iter3.safetensors")
     assert kept.training["iterations"] == 3
     assert kept.training["options"]["levels"] == 3
+    assert kept.training["options"]["data"] == "pictures"
+    assert str(tmp_path) not in str(kept.about()), "paths of this machine are nobody's business"

@@ -8,6 +8,7 @@ model/discriminator_iter980K.safetensors    its discriminator
 
 from collections.abc import Container, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from codectk_crdr.train_options import TrainOptions
 VERDICT = ("d_real", "d_fake", "d_total", "out_d_real", "out_d_fake")
 LOSSES = ("iter", "qbpp", "distortion", "rate", "perceptual", "aux")
 LOSSES_GAN = ("iter", "qbpp", "aux", "distortion", "rate", "perceptual", "adv", *VERDICT)
+PLACES = ("data", "val_data", "pretrained", "perceptual_file", "ckpt_root")
+"""Options that may be paths."""
 MEASURES = ("bpp", "psnr", "ms_ssim")
 
 
@@ -80,8 +83,10 @@ def kept_iterations(options: TrainOptions) -> Container[int]:
 
 
 def training_record(options: TrainOptions, run: Run, iteration: int) -> dict[str, Any]:
-    """How weights came about."""
-    return {"options": options.changed(), "seed": run.options.seed, "iterations": iteration}
+    """How weights came about; of paths the last name alone, since weights go to others."""
+    changed = options.changed()
+    names = {name: Path(changed[name]).name for name in PLACES if isinstance(changed.get(name), str)}
+    return {"options": {**changed, **names}, "seed": run.options.seed, "iterations": iteration}
 
 
 @torch.no_grad()

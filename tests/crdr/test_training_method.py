@@ -71,6 +71,30 @@ def test_at_realism_0_only_squared_error_and_rate_are_lowered(run: Run) -> None:
     assert torch.allclose(some.loss.detach(), rest + (beta * adversary).mean(), rtol=1e-5)
 
 
+ALEXNET = {0: (64, 3, 11, 11), 3: (192, 64, 5, 5), 6: (384, 192, 3, 3), 8: (256, 384, 3, 3), 10: (256, 256, 3, 3)}
+
+
+def test_the_perceptual_loss_is_lpips_times_the_realism_and_moves_the_model(run: Run, tmp_path: Path) -> None:
+    """With made-up weights under their published names."""
+    generator = torch.Generator().manual_seed(0)
+    state = {f"features.{n}.weight": torch.randn(shape, generator=generator) / 20 for n, shape in ALEXNET.items()}
+    state |= {f"features.{n}.bias": torch.zeros(shape[0]) for n, shape in ALEXNET.items()}
+    heads = {f"lin{i}.model.1.weight": torch.ones(1, shape[0], 1, 1) for i, shape in enumerate(ALEXNET.values())}
+    save_file({**state, **heads}, tmp_path / "lpips.safetensors")
+    given = {"perceptual": "lpips", "perceptual_file": str(tmp_path / "lpips.safetensors"), "perceptual_weight": 0.5}
+    made, x, q = objective(run, **given, **{"gan.type": "none"}), crops(), torch.tensor([1.0])
+    losses = made.of_model(made.model, x, Knobs(q, torch.tensor([2.0])), 0)
+    assert made.lpips is not None
+    distance = 0.5 * made.lpips(x, losses.output.x_hat).mean()
+    assert float(distance) > 0
+    assert torch.allclose(losses.terms["perceptual"], distance)
+    rest = losses.terms["distortion"] + losses.terms["rate"]
+    assert torch.allclose(losses.loss, rest + 2 * distance)
+    last = made.model.decoder.conv4.weight
+    (gradient,) = torch.autograd.grad(distance, [last])
+    assert float(gradient.abs().sum()) > 0
+
+
 def test_balance_divides_by_the_weight_of_the_rate(run: Run) -> None:
     x, q = crops(), torch.tensor([0.0])
     losses = []

@@ -197,7 +197,8 @@ class Window:
         """The sum of some values, and how many they are, which may be none."""
         total = total.detach().float()
         pair = torch.stack([total, torch.as_tensor(count, dtype=torch.float32, device=total.device)])
-        self.sums[name] = self.sums[name] + pair if name in self.sums else pair
+        # Sums of a resumed run come from a file, and so are on the CPU.
+        self.sums[name] = self.sums[name].to(pair) + pair if name in self.sums else pair
 
     def means(self, run: Run) -> dict[str, float]:
         """Means since the last call, over all processes; names without any value are left out."""

@@ -21,8 +21,9 @@ from codectk.options import NoOptions
 from codectk_crdr.codec import CrdrCodec
 from codectk_crdr.export import as_tensor
 from codectk_crdr.model import CompressionModel
+from codectk_crdr.names import is_buffer, plain_name
 from codectk_crdr.options import ModelOptions
-from codectk_crdr.published import import_weights, infer_options, is_buffer, plain_name
+from codectk_crdr.published import import_weights, infer_options
 
 from .tiny import info_of, knob, photo, tiny_model
 

@@ -19,7 +19,8 @@ from codectk.train import Run
 from codectk_crdr.evaluation import _similarity, eight_bits, ms_ssim, validate
 from codectk_crdr.knobs import Knobs
 from codectk_crdr.model import CompressionModel
-from codectk_crdr.pretrained import find_pretrained, plain_name, take
+from codectk_crdr.names import plain_name
+from codectk_crdr.pretrained import find_pretrained, take
 from codectk_crdr.start import zero_condition
 from codectk_crdr.train_options import GanOptions, OptimizerOptions, SchedulerOptions, TrainOptions
 from codectk_crdr.trainer import CrdrTrainer

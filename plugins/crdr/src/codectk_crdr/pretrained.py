@@ -12,15 +12,7 @@ from codectk.runs import DESCRIPTION, read_description
 from codectk.train import Run
 from codectk_crdr.codec import INTEGER, MODEL, TABLES
 from codectk_crdr.model import CompressionModel
-
-PREFIXES = ("module.", MODEL)
-"""What stands before every name: of wrapping for several processes, of weights of the codec."""
-
-OLD_NAMES = {"_matrix": "matrices.", "_bias": "biases.", "_factor": "factors."}
-"""Parameters of z's model in CompressAI before 1.2.7, and since."""
-
-BUFFERS = ("_quantized_cdf", "_offset", "_cdf_length", "target", "scale_table", "scale_bound", "likelihood_lower_bound")
-"""Buffers of published files that are made again from the parameters."""
+from codectk_crdr.names import is_buffer, plain_name
 
 
 @dataclass
@@ -63,18 +55,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path} is no safetensors file, or damaged: {error}.", step) from None
     if any(name.startswith(INTEGER) for name in tensors):
         raise WeightsError(f"{path} holds networks in integers, which cannot be trained.", "Name those before export.")
-    return {plain_name(name): tensor for name, tensor in tensors.items() if not name.startswith(TABLES)}
-
-
-def plain_name(name: str) -> str:
-    """The model's name for a tensor of a file; prefixes are cut from the front alone."""
-    for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
-    head, dot, last = name.rpartition(".")
-    for old, new in OLD_NAMES.items():
-        if last.startswith(old) and last[len(old) :].isdigit():
-            return f"{head}{dot}{new}{last[len(old) :]}"
-    return name
+    return {
+        plain_name(name.removeprefix(MODEL)): tensor for name, tensor in tensors.items() if not name.startswith(TABLES)
+    }
 
 
 @torch.no_grad()
@@ -96,7 +79,7 @@ def take(model: CompressionModel, path: Path) -> Taken:
     result = Taken(missing=[name for name in own if name not in tensors])
     for name, tensor in tensors.items():
         if name not in own:
-            result.unknown += [] if name.rpartition(".")[2] in BUFFERS else [name]
+            result.unknown += [] if is_buffer(name) else [name]
             continue
         result.taken.append(name)
         if tensor.shape != own[name].shape:

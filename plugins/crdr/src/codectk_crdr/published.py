@@ -17,6 +17,7 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile
 from codectk.errors import CodectkError, InputError, WeightsError
 from codectk.files import check_file
 from codectk.options import NoOptions
+from codectk_crdr.names import is_buffer, plain_name
 from codectk_crdr.options import ModelOptions
 
 if TYPE_CHECKING:
@@ -26,20 +27,6 @@ if TYPE_CHECKING:
 
 STATE, ITERATION = "comp_model", "iter"
 """Keys of a published checkpoint."""
-
-WRAPPED = "module."
-"""What stands before every name where a model was saved as several processes hold it."""
-
-OLD_NAMES = {"_matrix": "matrices.", "_bias": "biases.", "_factor": "factors."}
-"""Parameters of z's model in CompressAI before 1.2.7, and since."""
-
-BUFFERS = frozenset(
-    {
-        *("_offset", "_quantized_cdf", "_cdf_length", "likelihood_lower_bound.bound"),
-        *("target", "scale_table", "scale_bound", "lower_bound_scale.bound"),
-    }
-)
-"""What CompressAI's entropy models hold besides parameters: constants, and tables that are made again here."""
 
 AGAIN = "Download it again."
 OTHER = "Name weights of one of the six published architectures, as their authors' training writes them."
@@ -68,22 +55,6 @@ def import_weights(files: Sequence[Path], options: NoOptions) -> Checkpoint:
     tensors = _named(path, state)
     model_options = infer_options(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
     return _made(path, model_options, tensors, record)
-
-
-def plain_name(name: str) -> str:
-    """The model's name for a published tensor."""
-    name = name.removeprefix(WRAPPED)
-    head, dot, last = name.rpartition(".")
-    for old, new in OLD_NAMES.items():
-        if last.startswith(old) and last[len(old) :].isdigit():
-            return f"{head}{dot}{new}{last[len(old) :]}"
-    return name
-
-
-def is_buffer(name: str) -> bool:
-    """Whether a published tensor is no parameter, but made again from them."""
-    _, *parts = name.split(".")
-    return ".".join(parts[-1:]) in BUFFERS or ".".join(parts[-2:]) in BUFFERS
 
 
 def infer_options(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> ModelOptions:

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,8 @@ def test_integers_follow_the_floats(pair: Pair) -> None:
     _, near_means, near_scales, near_y_hat = coded(pair, pair.exact, symbols)
     for one, other in ((means, near_means), (scales, near_scales)):
         assert float((one - other).abs().mean()) < 0.05 * float(one.std())
-    assert float((y_hat - near_y_hat).abs().mean()) < 0.05 * float(means.std())
+    residual, near_residual = (v[0].permute(1, 2, 0) - m for v, m in ((y_hat, means), (near_y_hat, near_means)))
+    assert float((residual - near_residual).abs().mean()) < 0.03
 
 
 @torch.no_grad()
@@ -106,13 +107,13 @@ def test_y_hat_is_the_same_with_int8_and_with_float32_products(pair: Pair, monke
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_any_symbols_of_a_file_stay_within_fixed_point(pair: Pair) -> None:
+def test_symbols_of_a_file_that_are_too_large_are_bounded(pair: Pair) -> None:
     extreme = torch.tensor([-(2**31), 2**31 - 1], dtype=torch.int32)
     symbols = extreme[torch.arange(pair.y.numel()).view_as(pair.y) % 2]
     z = extreme[torch.arange(pair.z.numel()).view_as(pair.z) % 2]
-    y_hat = pair.exact.run(z, lambda part, means, scales: rows(part, symbols))
-    assert bool(y_hat.isfinite().all())
-    assert float(y_hat.abs().max()) <= MAX_SYMBOL + integer.MAX_FIXED / UNIT + 0.5
+    _, means, _, y_hat = coded(replace(pair, z=z), pair.exact, symbols)
+    distance = (y_hat[0].permute(1, 2, 0) - means).abs()
+    assert float((distance - MAX_SYMBOL).abs().max()) <= 0.5, "0.5 is the bound of the residual"
 
 
 def test_arrays_that_are_missing_or_of_another_shape_are_refused(pair: Pair) -> None:

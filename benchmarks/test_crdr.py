@@ -20,7 +20,7 @@ from codectk.compression import LoadedCodec, load_codec
 from codectk.container import unpack
 from codectk.dataset import sample_photos
 from codectk.images import read_image
-from codectk.options import Options
+from codectk.options import Options, RunOptions
 from codectk.recipes import combine, read_recipe
 from codectk_crdr.export import as_tensor, checkpoint
 from codectk_crdr.model import CompressionModel
@@ -88,7 +88,7 @@ def peer() -> tuple[float, ...]:
 
 
 def of_recipe(name: str) -> ModelOptions:
-    (options,) = combine([TrainOptions], read_recipe("codectk_crdr:recipes", name))
+    options, _ = combine([TrainOptions, RunOptions], read_recipe("codectk_crdr:recipes", name))
     assert isinstance(options, TrainOptions)
     return options.architecture()
 

@@ -4,12 +4,13 @@ A layer is a product of integers, a sum, and a change of scale:
 
     x int8 (h, w, C) ─ windows (h·w, K) ─ · weight int8 (K, O) ─ acc, exact ─ floor(acc·m·2^-s + c) ─ clamp ─ int8
 
-Every step is exact, so nothing depends on the order of summation:
+Sums are exact, so nothing depends on their order:
 
 - |x| and |weight| are at most 127, and `Layer` refuses weights whose sums could reach 2^31.
 - Products run in int8 with int32 sums where the machine does that right (some processors saturate: `_int8_is_exact`
   tries it), else in float32, cut along K into pieces whose sums stay below 2^24, however they are added up.
-- m < 2^16, so acc·m has at most 47 bits and is exact in float64, as are the shift and the sum with c.
+- m < 2^16, so acc·m·2^-s has at most 47 bits and is exact in float64; the sum with c is rounded once at most, alike
+  everywhere, with and without fused multiplication.
 
 Convolutions are products of windows, never Winograd or FFT, which round even on integers.
 """
@@ -50,7 +51,7 @@ class Layer:
     Attributes:
         kernel: side of the window.
         weight: int8 (K, O), K = kernel·kernel·C in the order (row, column, channel).
-        scale, offset: float64 (O,): out = floor(acc·scale + offset), both exact by construction.
+        scale, offset: float64 (O,): out = floor(acc·scale + offset), the product exact by construction.
         low_scale, low_offset: the same where acc + bias is negative; None for what is no LeakyReLU.
         low, high: bounds of the output.
         threshold: acc below it is negative with the bias.

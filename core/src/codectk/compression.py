@@ -170,8 +170,9 @@ class LoadedCodec:
             raise file.cut_error(source)
         if segments is not None and (segments != len(file.segments) or file.missing_bytes):
             encoded = Encoded(header.params, self._first(file, segments, source))
+        model = self.registered.load(self.spec.decode_options)
         try:
-            x_hat = self.codec.decode(encoded, padded, options if options is not None else self.decode_options())
+            x_hat = self.codec.decode(encoded, padded, options if options is not None else model())
         except CodectkError as error:
             raise type(error)(f"{source}: {error.problem}", error.next_step) from error
         except Exception as error:  # the bytes may be hostile; whatever a decoder trips over is the file's fault

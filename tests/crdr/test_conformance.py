@@ -14,3 +14,11 @@ class TestSpaceChannel(CodecConformance):
     golden_tolerance = 1
     weights = GOLDEN / "space_channel" / "ef8e503c44a7ea16.safetensors"
     untrained = True
+
+
+class TestDefaultWeights(CodecConformance):
+    """The codec as it works right after installation."""
+
+    (spec,) = codectk_codecs()
+    golden = GOLDEN / "default"
+    golden_tolerance = 1

@@ -23,6 +23,7 @@ def codectk_codecs() -> list[CodecSpec]:
             encode_options="codectk_crdr.options:EncodeOptions",
             decode_options="codectk_crdr.options:DecodeOptions",
             needs_weights=True,
+            default_weights="codectk_crdr:weights/crdr.safetensors",
             reads=READS,
             portability="any-machine",
             importer="codectk_crdr.published:import_weights",

@@ -1,8 +1,8 @@
 """From trained floating-point networks to the integer ones of `exact.py`.
 
 Calibration runs the float model on pictures and keeps, for each channel of each tensor that becomes int8, how large it
-gets. A channel's scale maps that to 127. The scale of the inputs goes into the weights, whose rows are then rounded to
-int8, each with a scale of its own.
+gets: see `typical`. A channel's scale maps that to 127. The scale of the inputs goes into the weights, whose rows are
+then rounded to int8, each with a scale of its own.
 """
 
 from collections.abc import Iterable
@@ -23,15 +23,23 @@ Float = NDArray[np.float64]
 SMALLEST = 1e-4
 """Least range of a channel: what never happened on the calibration pictures is not blown up."""
 SUM_LIMIT = (1 << 31) - 1
+COMMON, RARE = 0.95, 8.0
+"""A channel's range is what this share of the pictures stays below, but at least the largest over the second number."""
 
 
 class Ranges:
-    """How large the channels of each module's input and output get."""
+    """How large the channels of each module's input and output get.
+
+    Attributes:
+        inputs, outputs: (C,) of each convolution.
+        y_hat: (M,).
+    """
 
     def __init__(self, model: CompressionModel) -> None:
         self.inputs: dict[nn.Module, Float] = {}
         self.outputs: dict[nn.Module, Float] = {}
-        self.y_hat: Float | None = None
+        self.y_hat: Float = np.zeros(0)
+        self._seen: dict[tuple[nn.Module, str], list[Float]] = {}
         self._handles = [
             module.register_forward_hook(self._see)
             for part in (model.hyperdecoder, model.context_model)
@@ -40,18 +48,38 @@ class Ranges:
         ]
 
     def _see(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self.inputs[module] = _larger(self.inputs.get(module), inputs[0])
-        self.outputs[module] = _larger(self.outputs.get(module), output)
+        self._seen.setdefault((module, "in"), []).append(largest(inputs[0]))
+        self._seen.setdefault((module, "out"), []).append(largest(output))
 
     def close(self) -> None:
         """Stop watching."""
         for handle in self._handles:
             handle.remove()
 
+    def finish(self, y_hats: list[Float]) -> None:
+        """Ranges of all that was seen, and of y_hat."""
+        self.inputs = {module: typical(sizes) for (module, side), sizes in self._seen.items() if side == "in"}
+        self.outputs = {module: typical(sizes) for (module, side), sizes in self._seen.items() if side == "out"}
+        self.y_hat = typical(y_hats)
 
-def _larger(before: Float | None, x: Tensor) -> Float:
-    size = x.detach().abs().amax((0, 2, 3)).double().cpu().numpy()
-    return size if before is None else np.maximum(before, size)
+
+def largest(x: Tensor) -> Float:
+    """Largest magnitude (C,) of each channel of (B, C, h, w)."""
+    size: Float = x.detach().abs().amax((0, 2, 3)).double().cpu().numpy()
+    return size
+
+
+def typical(sizes: list[Float]) -> Float:
+    """Ranges (C,) from what each picture reached.
+
+    The odd picture may be clipped: ranges that hold everything make all others coarse. Half way, in log, from a range
+    for each channel to one for all, neither inputs nor weights of a product take most of the rounding error. By
+    measurement on trained weights: 0.1 % to 0.4 % of bits, against 0.3 % to 5 % for the largest value of each channel.
+    """
+    stacked = np.stack(sizes)
+    common = np.maximum(np.quantile(stacked, COMMON, axis=0), stacked.max(0) / RARE)
+    balanced: Float = np.sqrt(common * common.max())
+    return balanced
 
 
 @torch.no_grad()
@@ -62,7 +90,7 @@ def calibrate(model: CompressionModel, batches: Iterable[tuple[Tensor, Tensor | 
         model: trained, in eval mode.
         batches: (x (B, 3, H, W) in [-1, 1], q (B,) or None).
     """
-    ranges = Ranges(model)
+    ranges, y_hats = Ranges(model), []
     try:
         for x, q in batches:
             y = model.encoder(x, q)
@@ -70,9 +98,10 @@ def calibrate(model: CompressionModel, batches: Iterable[tuple[Tensor, Tensor | 
             medians = model.entropy_model_z.medians
             hyper = model.hyperdecoder((z - medians).round() + medians)
             y_hat = model.context_model(hyper, lambda part, means, _, y=y: (part.take(y) - means).round() + means)
-            ranges.y_hat = _larger(ranges.y_hat, y_hat)
+            y_hats.append(largest(y_hat))
     finally:
         ranges.close()
+    ranges.finish(y_hats)
     return ranges
 
 
@@ -131,7 +160,7 @@ class _Writer:
         return None
 
     def channel(self, context: ChannelContext, hyper: tuple[Float, Float] | None) -> None:
-        assert hyper is not None and self.ranges.y_hat is not None
+        assert hyper is not None
         y_scale = self._input("y", self.ranges.y_hat)
         width = context.width
         nets = {
@@ -147,7 +176,7 @@ class _Writer:
                 self.chain(f"{kind}.{i}", [net.model[n] for n in (0, 2, 4)], scale, None)  # type: ignore[index]
 
     def space_channel(self, context: SpaceChannelContext, hyper: tuple[Float, Float] | None) -> None:
-        assert hyper is not None and self.ranges.y_hat is not None
+        assert hyper is not None
         y_scale = self._input("y", self.ranges.y_hat)
         both = np.concatenate(hyper)
         for k, size in enumerate(context.groups):

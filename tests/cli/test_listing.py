@@ -69,7 +69,6 @@ def test_list_of_one_kind_as_json(codectk: Run) -> None:
         ["info", "jpeg"],
         ["train", "--help"],
         ["train", "frappe", "--help"],
-        ["train", "frappe", "--ps", "8", "--dry-run"],
         ["compress", "-c", "frappe", "--help"],
         ["evaluate", "--help"],
         ["demo", "--help"],

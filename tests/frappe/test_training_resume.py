@@ -70,7 +70,7 @@ def test_other_versions_are_told_on_resume(tmp_path: Path, pictures: Path) -> No
     assert any("torch 1.0 →" in message for message in listen.messages)
 
 
-@pytest.mark.parametrize("spoil", ["phase", "kept", "parts", "step", "log_bytes"])
+@pytest.mark.parametrize("spoil", ["phase", "kept", "parts", "step", "tables"])
 def test_a_state_that_does_not_fit_is_refused(tmp_path: Path, pictures: Path, spoil: str) -> None:
     with pytest.raises(TrainingStopped):
         run(tmp_path / "run", pictures, watcher=StopAfter(3, signal.SIGTERM))
@@ -80,6 +80,8 @@ def test_a_state_that_does_not_fit_is_refused(tmp_path: Path, pictures: Path, sp
         del state["phase"]
     elif spoil in ("kept", "parts"):
         state[spoil] = {name: {"wrong": 1} for name in state[spoil]}
+    elif spoil == "tables":
+        state[spoil] = {"log.csv": "many"}
     else:
         state[spoil] = "many"
     save_state(path, state)

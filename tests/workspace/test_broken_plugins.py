@@ -207,7 +207,9 @@ def test_a_block_wins_over_a_choice(tmp_path: Path, good: Path) -> None:
 def test_a_slip_in_a_choice_is_told(variable: str, tmp_path: Path) -> None:
     done = codectk(tmp_path, "list", **{variable: "frape"})
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"warning: {variable}: no installed plugin is named 'frape': classic, core, frappe are.")
+    assert line.startswith(
+        f"warning: {variable}: no installed plugin is named 'frape': classic, core, crdr, frappe are."
+    )
 
 
 def test_a_file_whose_codec_is_left_out_says_so(tmp_path: Path) -> None:

@@ -46,10 +46,11 @@ def read_state(path: Path) -> dict[str, Any]:
         InputError: the file is missing or damaged, or is something else.
     """
     state = load_state(path)
-    if isinstance(state, dict) and "log_bytes" in state:  # states before there were tables and skipped steps
+    if isinstance(state, dict) and "tables" not in state and "log_bytes" in state:  # from before there were tables
         state = {"skips": [0, 0], "tables": {"log.csv": state.pop("log_bytes")}, **state}
     fits = isinstance(state, dict) and set(state) == set(START)
-    if not fits or not all(isinstance(state[key], type(value)) for key, value in START.items() if value is not None):
+    fits = fits and all(isinstance(state[key], type(value)) for key, value in START.items() if value is not None)
+    if not fits or not all(type(size) is int for size in state["tables"].values()):
         raise InputError(f"{path} is not a state of this version's training.", "Start a new run.")
     return dict(state)
 

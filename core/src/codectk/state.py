@@ -41,7 +41,7 @@ def load_state(path: Path) -> Any:
         with safe_open(path, framework="pt") as stream:
             tree = json.loads(stream.metadata()[KEY])
             return _unflatten(tree, {name: stream.get_tensor(name) for name in stream.keys()})  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{path} is not a state of a training run: {error}.", "Start the run again.") from None
 
 

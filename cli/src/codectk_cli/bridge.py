@@ -43,6 +43,12 @@ class OptionsCommand(click.Command):
         """The models whose flags this call takes; may depend on its arguments."""
         return self.models
 
+    def own_values(self, ctx: click.Context, args: list[str]) -> dict[str, Any]:
+        """The command's own parameters as click reads them, before the models' flags are known."""
+        probe = click.Command(self.name, params=self.params, add_help_option=False)
+        settings = {"ignore_unknown_options": True, "allow_extra_args": True, "resilient_parsing": True}
+        return probe.make_context(self.name, list(args), parent=ctx.parent, **settings).params
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse after lists and switches are written as click wants them."""
         ctx.meta["codectk.models"] = self.models_for(ctx, args)

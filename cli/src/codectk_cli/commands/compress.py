@@ -36,9 +36,7 @@ class CompressCommand(OptionsCommand):
 
     def _codec(self, ctx: click.Context, args: list[str]) -> str | None:
         """What the call names, read as click reads it, before the codec's own flags are known."""
-        probe = click.Command(self.name, params=self.params, add_help_option=False)
-        settings = {"ignore_unknown_options": True, "allow_extra_args": True, "resilient_parsing": True}
-        named = probe.make_context(self.name, list(args), parent=ctx.parent, **settings).params
+        named = self.own_values(ctx, args)
         codec: str | None = named["codec"]
         return codec_of(named["weights"]) if codec is None and named["weights"] is not None else codec
 

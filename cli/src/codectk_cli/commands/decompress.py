@@ -21,9 +21,7 @@ class DecompressCommand(OptionsCommand):
 
     def models_for(self, ctx: click.Context, args: list[str]) -> list[Model]:
         """The decode options of the first file's codec; whatever is wrong with the file is told later."""
-        probe = click.Command(self.name, params=self.params, add_help_option=False)
-        settings = {"ignore_unknown_options": True, "allow_extra_args": True, "resilient_parsing": True}
-        for path in probe.make_context(self.name, list(args), parent=ctx.parent, **settings).params["files"] or ():
+        for path in self.own_values(ctx, args)["files"] or ():
             try:
                 return [_decode_options(path)]
             except CodectkError:

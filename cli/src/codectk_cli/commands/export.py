@@ -19,9 +19,7 @@ class ExportCommand(OptionsCommand):
 
     def models_for(self, ctx: click.Context, args: list[str]) -> list[Model]:
         """The export options of that codec."""
-        probe = click.Command(self.name, params=self.params, add_help_option=False)
-        settings = {"ignore_unknown_options": True, "allow_extra_args": True, "resilient_parsing": True}
-        weights = probe.make_context(self.name, list(args), parent=ctx.parent, **settings).params["weights"]
+        weights = self.own_values(ctx, args)["weights"]
         if weights is None:
             return []
         try:

@@ -24,9 +24,7 @@ class ImportCommand(OptionsCommand):
 
     def models_for(self, ctx: click.Context, args: list[str]) -> list[Model]:
         """The import options of that codec."""
-        probe = click.Command(self.name, params=self.params, add_help_option=False)
-        settings = {"ignore_unknown_options": True, "allow_extra_args": True, "resilient_parsing": True}
-        name = probe.make_context(self.name, list(args), parent=ctx.parent, **settings).params["codec"]
+        name = self.own_values(ctx, args)["codec"]
         if name is None:
             return []
         try:

@@ -1,0 +1,1 @@
+int caesar_placeholder;

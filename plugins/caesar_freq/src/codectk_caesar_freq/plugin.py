@@ -1,0 +1,3 @@
+"""What this distribution brings to codectk. Imports nothing heavy."""
+
+CODECTK_API = 1

@@ -39,8 +39,18 @@ _KINDS = (
     Kind("image/gray16", "uint16", "HWC", 1, (0.0, 65535.0)),
     Kind("field/f32", "float32", "VSTHW", None, None),
     Kind("field/f64", "float64", "VSTHW", None, None),
+    Kind("field/i8", "int8", "VSTHW", None, None),
+    Kind("field/u8", "uint8", "VSTHW", None, None),
+    Kind("field/i16", "int16", "VSTHW", None, None),
+    Kind("field/u16", "uint16", "VSTHW", None, None),
+    Kind("field/i32", "int32", "VSTHW", None, None),
+    Kind("field/u32", "uint32", "VSTHW", None, None),
+    Kind("field/i64", "int64", "VSTHW", None, None),
+    Kind("field/u64", "uint64", "VSTHW", None, None),
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _KINDS}
+FIELD_KINDS: dict[str, str] = {kind.dtype: kind.name for kind in _KINDS if not kind.channels}
+"""Kind of a field by its numpy type name."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +61,17 @@ class ArrayInfo:
         kind: a name from `KINDS`.
         shape: for images (H, W, C), also with one channel; for fields 1 to 5 lengths, last letters of V, S, T, H, W.
         value_range: smallest and largest value that metrics shall assume; given by the kind for images.
+        fill_value: the value that stands for missing samples of a field, as its type holds it. Samples that are not
+            finite are missing whatever it is, so that one that is not finite becomes None.
 
     Raises:
-        InputError: the kind is unknown or the shape does not fit it.
+        InputError: the kind is unknown, or the shape or the fill value does not fit it.
     """
 
     kind: str
     shape: tuple[int, ...]
     value_range: tuple[float, float] | None = None
+    fill_value: float | int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -70,6 +83,8 @@ class ArrayInfo:
             raise InputError(f"Shape {self.shape} is not one of kind {self.kind}.", "Every length must be 1 or more.")
         if self.value_range is None:
             object.__setattr__(self, "value_range", kind.value_range)
+        if self.fill_value is not None:
+            object.__setattr__(self, "fill_value", _fill_value(self.fill_value, kind))
 
     @property
     def dtype(self) -> str:
@@ -133,6 +148,31 @@ def padded_info(info: ArrayInfo, multiple_of: int, min_size: int = 1) -> ArrayIn
         for axis, length in zip(info.axes, info.shape, strict=True)
     )
     return replace(info, shape=shape)
+
+
+def missing(x: Array, fill_value: float | int | None) -> NDArray[np.bool_]:
+    """Where samples are missing: those that are not finite, and those of the fill value."""
+    mask: NDArray[np.bool_] = ~np.isfinite(x)
+    return mask if fill_value is None else mask | (x == x.dtype.type(fill_value))
+
+
+def parts(shape: tuple[int, ...], most: int, rows: int = 1) -> Iterator[tuple[slice, ...]]:
+    """Cut an array into parts that follow each other in C order.
+
+    Args:
+        shape: of the array.
+        most: values that a part holds at most.
+        rows: parts begin at multiples of this along the first axis, where so many rows fit into one.
+    """
+    inner = prod(shape[1:])
+    if len(shape) > 1 and inner > most:
+        for i in range(shape[0]):
+            yield from ((slice(i, i + 1), *rest) for rest in parts(shape[1:], most))
+        return
+    step = max(1, most // inner)
+    step -= step % rows if step >= rows else 0
+    for start in range(0, shape[0], step):
+        yield (slice(start, min(start + step, shape[0])),)
 
 
 def crop(x: Array, shape: tuple[int, ...]) -> Array:
@@ -202,6 +242,25 @@ def tiles(height: int, width: int, size: int, margin: int) -> Iterator[Tile]:
                 read_rows=(max(top - margin, 0), min(bottom + margin, height)),
                 read_columns=(max(left - margin, 0), min(right + margin, width)),
             )
+
+
+def _fill_value(value: float | int, kind: Kind) -> float | int | None:
+    """The fill value as the type of the kind holds it, or None where it is not finite."""
+    refusal = InputError(f"{value!r:.40} cannot be the fill value of {kind.name}.", "Leave it out.")
+    if kind.channels or isinstance(value, bool) or not isinstance(value, int | float):
+        raise refusal
+    try:
+        if isinstance(value, float) and not np.isfinite(value):
+            return None
+        held = np.array(value).astype(kind.dtype)[()]
+        # The nearest float is meant by a fill value of many digits; an integer is meant as it is.
+        exact = bool(np.isfinite(held)) if kind.dtype.startswith("float") else int(held) == value
+    except (OverflowError, TypeError, ValueError):
+        raise refusal from None
+    if not exact:
+        raise refusal
+    found: float | int = held.item()
+    return found
 
 
 def _conversion(kind: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from codectk import arrays, container
@@ -107,13 +108,20 @@ class LoadedCodec:
         model: type[Options] = self.registered.load(self.spec.decode_options)
         return model.parse(values or {}, f"codec {self.spec.name}")
 
-    def compress(self, x: Array, info: ArrayInfo, options: Options | None = None) -> Compressed:
+    def compress(
+        self,
+        x: Array,
+        info: ArrayInfo,
+        options: Options | None = None,
+        metadata: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Compressed:
         """Code an array into the bytes of a `.ctk` file.
 
         Args:
             x: array of shape `info.shape`; it is not changed.
             info: its kind and shape.
             options: encode options; the codec's defaults if None.
+            metadata: what the file shall keep besides the values; see `codectk.fields.metadata`.
 
         Raises:
             InputError: the array does not fit its info, or the codec does not take this kind.
@@ -139,6 +147,7 @@ class LoadedCodec:
             params=encoded.params,
             weights_digest=self.weights_digest,
             symbol_check=encoded.symbol_check,
+            metadata=metadata,
         )
         return Compressed(container.pack(header, encoded.segments), encoded.notes)
 

@@ -4,7 +4,7 @@ Layout, little endian; a varint is LEB128 in its shortest form:
 
     magic            4 bytes  89 43 54 4B
     container        u8       1
-    flags            u8       1: weights digest present, 2: symbol check present
+    flags            u8       1: weights digest present, 2: symbol check present, 4: metadata present
     header length    varint   bytes from here to the header check
       codec          text     varint length, UTF-8; names hold 1 to 64 of the characters A-Z a-z 0-9 . _ -
       distribution   text     empty where it is `codectk-` and the codec's name with `-` for `_`
@@ -16,6 +16,7 @@ Layout, little endian; a varint is LEB128 in its shortest form:
       params         text     canonical JSON; empty where there are none
       symbol check   u32      CRC-32 of the integer symbols, if flagged
       segments       varint count; per segment varint length, u32 CRC-32
+      metadata       varint length unpacked, varint length packed, canonical JSON as a zlib stream, if flagged
     header check     u32      CRC-32 of everything before it
     segments         bytes    as many as the lengths say, nothing after them
 
@@ -25,6 +26,8 @@ Everything is checked before anything of the announced size is allocated.
 import json
 import re
 import struct
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from zlib import crc32
@@ -36,11 +39,14 @@ MAGIC = b"\x89CTK"
 CONTAINER_VERSION = 1
 HAS_WEIGHTS = 1
 HAS_SYMBOL_CHECK = 2
+HAS_METADATA = 4
 DIGEST_BYTES = 8
 
 MAX_TEXT = 64
 MAX_PARAMS = 1 << 16
 MAX_SEGMENTS = 1 << 16
+MAX_METADATA = 1 << 20
+"""Bytes of metadata, unpacked."""
 MAX_HEADER = 1 << 21
 MAX_ARRAY_BYTES = 1 << 31
 """Files that announce a larger array are refused unless the caller raises the limit."""
@@ -62,6 +68,7 @@ class Header:
         segment_lengths: bytes per segment.
         weights_digest: first 8 bytes of the digest of the weights, or None for a codec without weights.
         symbol_check: CRC-32 of the integer symbols, or None.
+        metadata: what belongs to the array besides its values, unchecked JSON; see `codectk.fields.metadata`.
     """
 
     codec: str
@@ -72,6 +79,7 @@ class Header:
     segment_lengths: tuple[int, ...] = ()
     weights_digest: bytes | None = None
     symbol_check: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,9 +129,11 @@ def pack(header: Header, segments: tuple[bytes, ...]) -> bytes:
 
     Raises:
         ValueError: readers would refuse the file: a name of the codec or its distribution, params that are no JSON or
-            too long, a digest that is too short.
+            too long, a digest that is too short, metadata that are no JSON or too long.
     """
+    metadata = _pack_metadata(header)
     flags = HAS_WEIGHTS * (header.weights_digest is not None) | HAS_SYMBOL_CHECK * (header.symbol_check is not None)
+    flags |= HAS_METADATA * bool(metadata)
     usual = header.distribution == default_distribution(header.codec)
     for name in (header.codec,) if usual else (header.codec, header.distribution):
         if not _NAME.fullmatch(name):
@@ -146,6 +156,7 @@ def pack(header: Header, segments: tuple[bytes, ...]) -> bytes:
             b"" if header.symbol_check is None else struct.pack("<I", header.symbol_check),
             varint(len(segments)),
             *(varint(len(segment)) + struct.pack("<I", crc32(segment)) for segment in segments),
+            metadata,
         ]
     )
     head = MAGIC + bytes([CONTAINER_VERSION, flags]) + varint(len(body)) + body
@@ -234,7 +245,7 @@ def _unpack_header(data: bytes, source: str, max_array_bytes: int) -> tuple[Head
     check = _Reader(data, end, len(data), source).u32()
     if crc32(data[:end]) != check:
         raise ContainerError(f"{source} is damaged: its header does not match its check sum.", _COPY_AGAIN)
-    if flags & ~(HAS_WEIGHTS | HAS_SYMBOL_CHECK):
+    if flags & ~(HAS_WEIGHTS | HAS_SYMBOL_CHECK | HAS_METADATA):
         raise ContainerError(f"{source} uses features that this codectk does not know.", "Update codectk-core.")
     body = _Reader(data, reader.at, end, source)
     header, checks = _unpack_body(body, flags, source)
@@ -262,7 +273,7 @@ def _unpack_body(reader: "_Reader", flags: int, source: str) -> tuple[Header, li
         lengths.append(reader.varint(1 << 40))
         checks.append(reader.u32())
     header = Header(codec, distribution, bitstream_version, info, params, tuple(lengths), digest, symbol_check)
-    return header, checks
+    return (_with_metadata(header, reader, source) if flags & HAS_METADATA else header), checks
 
 
 def _unpack_info(reader: "_Reader", source: str) -> ArrayInfo:
@@ -286,6 +297,41 @@ def _unpack_params(text: str, source: str) -> dict[str, Any]:
     if not isinstance(params, dict):
         raise ContainerError(f"{source} has parameters that are not a JSON object.", _COPY_AGAIN)
     return params
+
+
+def _pack_metadata(header: Header) -> bytes:
+    """The header's last part; empty where there is nothing to say."""
+    document: dict[str, Any] = {"metadata": dict(header.metadata)} if header.metadata else {}
+    if header.info.fill_value is not None:
+        document["fill_value"] = header.info.fill_value
+    if not document:
+        return b""
+    text = canonical_json(document).encode()
+    if len(text) > MAX_METADATA:
+        raise ValueError(f"metadata take {len(text)} bytes; at most {MAX_METADATA} are read")
+    packed = zlib.compress(text, 9)
+    return varint(len(text)) + varint(len(packed)) + packed
+
+
+def _with_metadata(header: Header, reader: "_Reader", source: str) -> Header:
+    length = reader.varint(MAX_METADATA)
+    packed = reader.bytes(reader.varint(MAX_METADATA))
+    stream = zlib.decompressobj()
+    try:
+        text = stream.decompress(packed, length + 1)  # a bomb gives one byte too much, not all that it could
+        if not stream.eof or stream.unused_data or len(text) != length:
+            raise ValueError("not of the length that was announced")
+        document = json.loads(text.decode(), parse_constant=_no_constant)
+        metadata = document.get("metadata", {})  # what a reader makes of it, it checks
+        if not isinstance(metadata, dict) or not document.keys() <= {"metadata", "fill_value"}:
+            raise ValueError("of another form")
+        return replace(header, info=replace(header.info, fill_value=document.get("fill_value")), metadata=metadata)
+    except (ValueError, AttributeError, RecursionError, zlib.error, CodectkError):
+        raise ContainerError(f"{source} has metadata that make no sense.", _COPY_AGAIN) from None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _pack_range(info: ArrayInfo) -> bytes:

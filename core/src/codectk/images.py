@@ -1,9 +1,9 @@
 """Pictures in files: read as what a person sees, with nothing dropped in silence."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -42,17 +42,19 @@ _SIXTEEN_BITS = r";16[A-Z]|(?<!RGB)(?<!BGR);16"
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that was read from a file.
+    """A picture or field that was read from a file.
 
     Attributes:
-        x: array (H, W, C), C also when it is 1.
+        x: array (H, W, C), C also when it is 1; or a field of 1 to 5 axes.
         info: kind and shape of `x`.
         notes: what was changed on the way, one sentence each.
+        metadata: what belongs to a field besides its values; see `codectk.fields.metadata`.
     """
 
     x: Array
     info: ArrayInfo
     notes: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_image(path: Path, background: str | None = None, depth: int | None = None) -> Picture:

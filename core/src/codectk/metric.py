@@ -1,4 +1,8 @@
-"""What a metric is, and the built-in ones. The value range is passed in, never guessed."""
+"""What a metric is, and the built-in ones. The value range is passed in, never guessed.
+
+Samples that the original lacks (not finite, or of the fill value) are left out. That they came back as they were is a
+matter of the largest error, which is infinite where one did not.
+"""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -6,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from codectk.arrays import Array, ArrayInfo, tiles
+from codectk.arrays import Array, ArrayInfo, missing, tiles
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +78,7 @@ class PSNR(Mean):
 
     def measure(self, x: Array, x_hat: Array, info: ArrayInfo) -> float:
         """10 log10(range² / mean squared error)."""
-        mse = _mean_square(x, x_hat)
+        mse = _mean_square(x, x_hat, info)
         peak = _peak(info)
         return float("inf") if mse == 0 else float(10 * np.log10(peak * peak / mse)) if peak else float("-inf")
 
@@ -101,8 +105,13 @@ class MaxError(Mean):
     name = "max_error"
 
     def measure(self, x: Array, x_hat: Array, info: ArrayInfo) -> float:
-        """max |x - x_hat|."""
-        return float(np.max([np.max(np.abs(difference)) for difference in _differences(x, x_hat)]))
+        """max |x - x_hat|; infinite where a missing sample did not come back as it was, or a number became none."""
+        largest = 0.0
+        for distance, kept in _distances(x, x_hat, info):
+            if not kept:
+                return float("inf")
+            largest = max(largest, float(distance.max(initial=0.0)))
+        return largest
 
     def compute(self) -> dict[str, float]:
         """The largest over all pairs; NaN without any."""
@@ -116,24 +125,52 @@ class NRMSE(Mean):
 
     def measure(self, x: Array, x_hat: Array, info: ArrayInfo) -> float:
         """sqrt(mean (x - x_hat)²) / range; 0 for equal arrays, infinite for unequal ones of range 0."""
-        rmse = float(np.sqrt(_mean_square(x, x_hat)))
+        rmse = float(np.sqrt(_mean_square(x, x_hat, info)))
         return rmse / _peak(info) if _peak(info) else (0.0 if rmse == 0 else float("inf"))
 
 
-def _differences(x: Array, x_hat: Array) -> Iterator[Floats]:
-    """All differences, chunk by chunk."""
+def _distances(x: Array, x_hat: Array, info: ArrayInfo) -> Iterator[tuple[Floats, bool]]:
+    """Chunk by chunk, |x - x_hat| of the samples that the original has, and whether the others came back as they were.
+
+    A number that became none is infinitely far.
+    """
+    # Doubles do not tell neighbours of 64-bit integers apart.
+    wide = x.dtype.kind in "iu" and x.dtype.itemsize == 8
+    complete = x.dtype.kind != "f" and info.fill_value is None
     with np.nditer(
         [x, x_hat],
         flags=["buffered", "external_loop"],
-        op_dtypes=[np.float64, np.float64],
+        op_dtypes=[x.dtype.newbyteorder("=") if wide else np.dtype(np.float64)] * 2,
         buffersize=CHUNK_VALUES,
     ) as pairs:
         for a, b in pairs:
-            yield a - b
+            gaps = None if complete else missing(a, info.fill_value)
+            if gaps is None or not gaps.any():
+                yield _distance(a, b), True
+            else:
+                yield _distance(a[~gaps], b[~gaps]), np.array_equal(a[gaps], b[gaps], equal_nan=not wide)
 
 
-def _mean_square(x: Array, x_hat: Array) -> float:
-    return float(np.sum([np.sum(np.square(difference)) for difference in _differences(x, x_hat)])) / x.size
+def _distance(x: Array, y: Array) -> Floats:
+    if x.dtype.kind in "iu":
+        # Modulo 2^64 the difference of the larger and the smaller is exact, whether they are signed or not.
+        larger, smaller = np.maximum(x, y).astype(np.uint64), np.minimum(x, y).astype(np.uint64)
+        exact: Floats = (larger - smaller).astype(np.float64)
+        return exact
+    with np.errstate(over="ignore"):
+        distance: Floats = np.abs(np.subtract(x, y, dtype=np.float64))
+    distance[np.isnan(distance)] = np.inf
+    return distance
+
+
+def _mean_square(x: Array, x_hat: Array, info: ArrayInfo) -> float:
+    """Over the samples that the original has; 0 without any."""
+    total, count = 0.0, 0
+    with np.errstate(over="ignore"):
+        for distance, _ in _distances(x, x_hat, info):
+            total += float(np.sum(np.square(distance)))
+            count += distance.size
+    return total / max(count, 1)
 
 
 def _peak(info: ArrayInfo) -> float:

@@ -143,5 +143,5 @@ def _noisy(x: Array, info: ArrayInfo, spread: float) -> Array:
     low, high = info.value_range or (0.0, 1.0)
     noise = np.random.default_rng(5).normal(0, spread * (high - low), x.shape)
     noisy = x.astype(np.float64) + noise
-    y: Array = (np.clip(np.round(noisy), low, high) if info.is_image else noisy).astype(x.dtype)
+    y: Array = (noisy if x.dtype.kind == "f" else np.clip(np.round(noisy), low, high)).astype(x.dtype)
     return y

@@ -50,6 +50,8 @@ def nasty(name: str, kind: str) -> tuple[Array, ArrayInfo]:
     x, info = array(kind, seed=3)
     if info.is_image:
         return _nasty_picture(name, x), info
+    if x.dtype.kind != "f":
+        return _with_info(_nasty_integers(name, x), kind)
     y = x.astype(np.float64)
     y = {
         "constant": np.full_like(y, 273.15),
@@ -74,6 +76,17 @@ def _nasty_picture(name: str, x: Array) -> Array:
     return np.random.default_rng(4).integers(0, top, x.shape, x.dtype, endpoint=True)  # no NaN: noise
 
 
+def _nasty_integers(name: str, x: Array) -> Array:
+    limits = np.iinfo(x.dtype.name)
+    if name in ("constant", "tiny", "huge"):
+        return np.full(x.shape, {"constant": limits.max // 3, "tiny": limits.min, "huge": limits.max}[name], x.dtype)
+    if name == "spiky":
+        spiky: Array = _with_spikes(x, limits.max)
+        return spiky
+    # No NaN: noise over all that the type holds.
+    return np.random.default_rng(4).integers(limits.min, limits.max, x.shape, x.dtype, endpoint=True)
+
+
 def _with_spikes(x: Any, height: float) -> Any:
     y = x.copy()
     y.flat[:: max(2, y.size // 7)] = height
@@ -92,8 +105,12 @@ def all_layouts(x: Array) -> Iterator[tuple[str, Array]]:
 
 def _finished(values: Any, kind: str) -> tuple[Array, ArrayInfo]:
     known = KINDS[kind]
-    if known.value_range is None:
+    if known.value_range is None and known.dtype.startswith("float"):
         return _with_info((values * 40 - 12).astype(known.dtype), kind)
+    if known.value_range is None:
+        limits = np.iinfo(known.dtype)
+        middle = 0 if limits.min else min(limits.max // 2, 20000)
+        return _with_info((np.round((values - 0.5) * min(limits.max, 20000)) + middle).astype(known.dtype), kind)
     return np.clip(values * known.value_range[1], *known.value_range).astype(known.dtype), ArrayInfo(kind, values.shape)
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from codectk.specs import resolve
 from codectk_classic.codec import Avif
 from codectk_classic.plugin import codectk_codecs
 
-SPECS = {spec.name: spec for spec in codectk_codecs()}
+HERE = {"sz3": find_spec("hdf5plugin") is not None}
+SPECS = {spec.name: spec for spec in codectk_codecs() if HERE.get(spec.name, True)}
 
 
 def test_the_plugin_imports_nothing_heavy():
@@ -51,9 +53,13 @@ def test_every_option_has_help(name):
         ("jpegls", {"near": -1}),
         ("jpegls", {"near": 256}),
         ("png", {"compress_level": 10}),
+        ("sperr", {"abs_error": float("inf")}),
+        ("sperr", {"rel_error": 1.0}),
         ("webp", {"quality": -1}),
         ("webp", {"method": 7}),
         ("webp", {"effort": 3}),
+        ("zfp", {"abs_error": 0.0}),
+        ("zfp", {"rel_error": float("nan")}),
     ],
 )
 def test_settings_out_of_range_are_refused(name, values):
@@ -74,3 +80,21 @@ def test_a_pillow_without_the_format_is_said_so(monkeypatch):
     monkeypatch.setattr("PIL.features.check", lambda feature: feature != "raqm")
     with pytest.raises(PluginError, match="built without AVIF"):
         load_codec("avif")
+
+
+def test_what_sz3_needs_is_said_where_it_is_listed():
+    (spec,) = (spec for spec in codectk_codecs() if spec.name == "sz3")
+    assert "codectk-classic[fields]" in spec.summary
+
+
+def test_sz3_without_its_packages_is_said_so(monkeypatch):
+    monkeypatch.setattr("codectk_classic.fields.find_spec", lambda name: None)
+    with pytest.raises(PluginError, match="needs h5py and hdf5plugin") as caught:
+        load_codec("sz3")
+    assert "codectk-classic[fields]" in caught.value.next_step
+
+
+def test_an_imagecodecs_without_the_library_is_said_so(monkeypatch):
+    monkeypatch.setattr("imagecodecs.ZFP.available", False)
+    with pytest.raises(PluginError, match="built without ZFP"):
+        load_codec("zfp")

@@ -59,3 +59,20 @@ class JpegLsOptions(Options):
         ge=0,
         le=255,
     )
+
+
+class FieldOptions(Options):
+    """The bound that a scientific field keeps: one of two, or a thousandth of its value range."""
+
+    rel_error: float | None = option(
+        None,
+        help="Largest error of any value as a part of the field's value range; 0.001 if no bound is given.",
+        gt=0,
+        lt=1,
+    )
+    abs_error: float | None = option(
+        None,
+        help="Largest error of any value, in the unit of the values; instead of rel_error.",
+        gt=0,
+        allow_inf_nan=False,
+    )

@@ -1,8 +1,9 @@
-"""What this plugin tells codectk: six standard picture formats as codecs to compare learned ones with.
+"""What this plugin tells codectk: six picture formats and three libraries for fields, to compare learned codecs with.
 
-`portability` is `"any-machine"` for all of them because the bytes are files in a standard format: every conforming
-decoder reads the same symbols out of them. The last rounding of a lossy picture's samples may still differ by a level
-between libraries. tests/classic decodes stored files of every format.
+`portability` is `"any-machine"` for all picture formats because the bytes are files in a standard format: every
+conforming decoder reads the same symbols out of them. The last rounding of a lossy picture's samples may still differ
+by a level between libraries. tests/classic decodes stored files of every format. The libraries for fields compute with
+floating point numbers when they decode, so the last bits of what they return may depend on the machine.
 """
 
 from codectk.hookspecs import hookimpl
@@ -13,8 +14,8 @@ CODECTK_API = 1
 
 @hookimpl
 def codectk_codecs() -> list[CodecSpec]:
-    """The lossy formats first, then the lossless ones."""
-    return [_jpeg(), _webp(), _avif(), _jpeg2000(), _png(), _jpegls()]
+    """The lossy picture formats, the lossless ones, and what codes fields."""
+    return [_jpeg(), _webp(), _avif(), _jpeg2000(), _png(), _jpegls(), _sz3(), _zfp(), _sperr()]
 
 
 def _jpeg() -> CodecSpec:
@@ -93,4 +94,42 @@ def _jpegls() -> CodecSpec:
         portability="any-machine",
         guarantees=(Guarantee(option="near", metric="max_error"),),
         paper="Weinberger, Seroussi, Sapiro, 'The LOCO-I lossless image compression algorithm', IEEE TIP 9(8), 2000",
+    )
+
+
+def _sz3() -> CodecSpec:
+    return _field_codec(
+        "sz3",
+        "SZ3, prediction by interpolation or Lorenzo; needs codectk-classic[fields]",
+        "Liang et al., 'SZ3: A modular framework for composing prediction-based error-bounded lossy compressors', "
+        "IEEE Transactions on Big Data 9(2), 2023",
+    )
+
+
+def _zfp() -> CodecSpec:
+    return _field_codec(
+        "zfp",
+        "ZFP with fixed accuracy, a transform of small blocks",
+        "Lindstrom, 'Fixed-rate compressed floating-point arrays', IEEE TVCG 20(12), 2014",
+    )
+
+
+def _sperr() -> CodecSpec:
+    return _field_codec(
+        "sperr",
+        "SPERR with a point-wise error, wavelets and SPECK",
+        "Li, Lindstrom, Clyne, 'Lossy scientific data compression with SPERR', IPDPS 2023",
+    )
+
+
+def _field_codec(name: str, summary: str, paper: str) -> CodecSpec:
+    return CodecSpec(
+        name=name,
+        summary=summary,
+        target=f"codectk_classic.fields:{name.title()}",
+        kinds=("field/f32", "field/f64"),
+        encode_options="codectk_classic.options:FieldOptions",
+        rate_option="rel_error",
+        guarantees=(Guarantee(option="abs_error", metric="max_error"),),
+        paper=paper,
     )

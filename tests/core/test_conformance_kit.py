@@ -10,7 +10,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from codectk.testing import CodecConformance, DatasetConformance, MetricConformance, TrainerConformance
+from codectk.testing import (
+    CodecConformance,
+    CommandConformance,
+    DatasetConformance,
+    MetricConformance,
+    TrainerConformance,
+)
 
 KIT = Path(__file__).parent / "kit"
 sys.path.insert(0, str(KIT))
@@ -23,6 +29,7 @@ TABLES = {
     TrainerConformance: plugin.TRAINERS,
     DatasetConformance: plugin.DATASETS,
     MetricConformance: plugin.METRICS,
+    CommandConformance: plugin.COMMANDS,
 }
 ALL = {name: faulty.check for table in TABLES.values() for name, faulty in table.items()}
 
@@ -66,7 +73,7 @@ def test_what_is_good_passes_every_check(found: dict[str, set[str]], name: str) 
     assert found[name] == set()
 
 
-# One distribution cannot be heavy to list for one of its classes alone; the same checks of specs serve all four kits.
+# One distribution cannot be heavy to list for one of its classes alone; the same checks of specs serve all kits.
 ELSEWHERE = {"test_listing_it_imports_nothing_heavy"}
 
 

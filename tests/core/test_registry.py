@@ -9,7 +9,7 @@ import pytest
 
 from codectk.errors import PluginError, UnknownName
 from codectk.registry import Registry
-from codectk.specs import CodecSpec, DatasetSpec, MetricSpec, TrainerSpec
+from codectk.specs import CodecSpec, CommandSpec, DatasetSpec, MetricSpec, TrainerSpec
 
 HEADER = """
 from codectk.hookspecs import hookimpl
@@ -136,7 +136,7 @@ def test_a_hook_that_fails_leaves_the_other_hooks_of_its_plugin(site):
 def test_all_kinds_of_specs_are_found(site):
     source = """
 from codectk.hookspecs import hookimpl
-from codectk.specs import CodecSpec, DatasetSpec, MetricSpec, TrainerSpec
+from codectk.specs import CodecSpec, CommandSpec, DatasetSpec, MetricSpec, TrainerSpec
 CODECTK_API = 1
 common = dict(name="one", summary="s", target="nowhere:Thing")
 
@@ -148,12 +148,15 @@ def codectk_trainers(): yield TrainerSpec(**common)
 def codectk_datasets(): return [DatasetSpec(kinds=("image/rgb8",), **common)]
 @hookimpl
 def codectk_metrics(): return {MetricSpec(direction="lower", **common)}
+@hookimpl
+def codectk_commands(): return [CommandSpec(**common | {"name": "my-all.one"})]
 """
     site.add("my-all", source)
     registry = site.registry(strict=True)
-    types = [CodecSpec, TrainerSpec, DatasetSpec, MetricSpec]
+    types = [CodecSpec, TrainerSpec, DatasetSpec, MetricSpec, CommandSpec]
     assert [type(found.spec) for found in registry.everything()] == types
-    for spec_type in types:
+    assert registry.find(CommandSpec, "my_all.one").full_name == "my-all/my-all.one"
+    for spec_type in types[:-1]:
         assert registry.find(spec_type, "one").full_name == "my-all/one"
 
 
@@ -200,6 +203,30 @@ def test_one_name_for_a_codec_and_its_trainer_is_no_clash(site):
     site.add("my-plugin", plugin("mine") + trainer)
     registry = site.registry(strict=True)
     assert registry.find(CodecSpec, "mine").spec != registry.find(TrainerSpec, "mine").spec
+
+
+COMMAND = HEADER.replace("CodecSpec,", "CodecSpec, CommandSpec,") + (
+    "@hookimpl\ndef codectk_commands():\n    return [CommandSpec(name={name!r}, summary='s', target='a:b')]"
+)
+
+
+@pytest.mark.parametrize("name", ["merge", "a.b.c", "a.", ".b", "-a.b", "a b.c", "a/b.c"])
+def test_the_name_of_a_command_is_two_words_with_a_dot(site, name):
+    site.add("my-plugin", COMMAND.format(name=name))
+    (problem,) = site.registry().problems
+    assert problem.stage == "hook"
+    assert "two words with a dot" in problem.summary
+
+
+@pytest.mark.parametrize("word", ["train", "new_plugin", "import-weights"])
+def test_a_command_behind_a_built_in_word_is_a_problem_and_keeps_its_full_name(site, word):
+    site.add("my-plugin", COMMAND.format(name=f"{word}.merge"))
+    registry = site.registry()
+    assert [(problem.distribution, problem.stage) for problem in registry.problems] == [("my-plugin", "name")]
+    assert f"use my-plugin/{word}.merge" in registry.problems[0].summary
+    assert registry.find(CommandSpec, f"my-plugin/{word}.merge").spec.word == word
+    with pytest.raises(PluginError, match="built-in"):
+        site.registry(strict=True)
 
 
 def test_damaged_entry_points_of_one_distribution_keep_only_it_out(tmp_path):

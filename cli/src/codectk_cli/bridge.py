@@ -170,13 +170,14 @@ def _flag(name: str, field: FieldInfo) -> click.Option:
     declarations = [*_flags(name, field), _parameter(name)]
     text = " ".join(filter(None, [field.description or "", _limits(field, str(extra.get("unit") or ""))]))
     choices = _choices(field)
+    metavar = "|".join(choices) if choices else _metavar(field)
     return click.Option(
         declarations,
         help=text,
         default=None,
-        metavar="|".join(choices) if choices else _metavar(field),
-        type=click.STRING,
-        shell_complete=lambda ctx, param, incomplete: [c for c in choices if c.startswith(incomplete)],
+        metavar=metavar,
+        type=click.Path() if metavar == "PATH" else click.STRING,  # of a path, a shell completes names of files
+        shell_complete=(lambda ctx, param, word: [c for c in choices if c.startswith(word)]) if choices else None,
     )
 
 
@@ -204,7 +205,7 @@ def _choices(field: FieldInfo) -> list[str]:
 def _metavar(field: FieldInfo) -> str:
     if _is_list(field):
         return "LIST"
-    names = {int: "INTEGER", float: "NUMBER", bool: "true|false"}
+    names = {int: "INTEGER", float: "NUMBER", bool: "true|false", Path: "PATH"}
     types = get_args(field.annotation) or (field.annotation,)
     return next((names[t] for t in types if t in names), "TEXT")
 

@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 import click
 
 from codectk.errors import CodectkError, TrainingStopped, one_line
-from codectk.registry import STRICT_VARIABLE
+from codectk.registry import STRICT_VARIABLE, get_registry
 from codectk.specs import normalise
-from codectk_cli.shared import fail
+from codectk_cli.shared import fail, load_registry
 
 COMMANDS = {
-    "list": "What is installed: codecs, trainers, datasets, metrics.",
+    "list": "What is installed: codecs, trainers, datasets, metrics, commands.",
     "info": "What a name, a .ctk file or a weights file is about.",
     "train": "Train a method; --resume continues a run.",
     "compress": "Files to .ctk files.",
@@ -34,24 +34,44 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module only when that command is used."""
+    """A group that imports a command's module only when that command is used; plugins add groups of their own."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of a first use."""
-        return list(COMMANDS)
+        """Names in the order of a first use, then the words of plugins."""
+        from codectk_cli.plugin_commands import groups
+
+        return [*COMMANDS, *groups(get_registry())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, imported now."""
-        if cmd_name not in COMMANDS:
-            return None
+        """The command, imported now; plugins are asked only for words that are not built in."""
+        if dashes(cmd_name) not in COMMANDS:
+            from codectk_cli.plugin_commands import find_group
+
+            return find_group(cmd_name, get_registry())
         module = import_module(f"codectk_cli.commands.{normalise(cmd_name)}")
         command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any."""
+        from codectk_cli.plugin_commands import groups
+
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+        added = groups(load_registry())
+        if added:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(list(added.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; where nothing has that name, plugins that did not load are told, which may have held it."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            load_registry()
+            raise
 
 
 def dashes(token: str) -> str:
@@ -59,14 +79,25 @@ def dashes(token: str) -> str:
     return token.replace("_", "-")
 
 
+def _set_strict(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    """Before a command is looked for, because plugins have commands."""
+    if value:
+        os.environ[STRICT_VARIABLE] = "1"
+
+
 @click.group(cls=LazyGroup, context_settings={"token_normalize_func": dashes, "help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error; `train` tells more.")
-@click.option("--strict-plugins", is_flag=True, help="Stop at the first plugin that does not load.")
+@click.option(
+    "--strict-plugins",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_set_strict,
+    help="Stop at the first plugin that does not load.",
+)
 @click.version_option(package_name="codectk", prog_name="codectk")
-def cli(debug: bool, strict_plugins: bool) -> None:
+def cli(debug: bool) -> None:
     """Train, compress, decompress, evaluate and compare learned codecs."""
-    if strict_plugins:
-        os.environ[STRICT_VARIABLE] = "1"
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

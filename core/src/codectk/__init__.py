@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from codectk.hookspecs import CODECTK_API, hookimpl
     from codectk.options import Options, option
     from codectk.registry import Registry, get_registry
-    from codectk.specs import CodecSpec, DatasetSpec, MetricSpec, TrainerSpec
+    from codectk.specs import CodecSpec, CommandSpec, DatasetSpec, MetricSpec, TrainerSpec
 
 _HOMES = {
     "ArrayInfo": "arrays",
@@ -35,6 +35,7 @@ _HOMES = {
     "Registry": "registry",
     "get_registry": "registry",
     "CodecSpec": "specs",
+    "CommandSpec": "specs",
     "DatasetSpec": "specs",
     "MetricSpec": "specs",
     "TrainerSpec": "specs",
@@ -47,6 +48,7 @@ __all__ = [
     "Codec",
     "CodecSpec",
     "CodectkError",
+    "CommandSpec",
     "DatasetSpec",
     "Encoded",
     "LoadedCodec",

@@ -29,7 +29,7 @@ class CodectkError(Exception):
 
 
 class UnknownName(CodectkError):
-    """No codec, trainer, dataset, metric or recipe has that name, or two plugins claim it."""
+    """No codec, trainer, dataset, metric, command or recipe has that name, or two plugins claim it."""
 
 
 class OptionsError(CodectkError):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from codectk.specs import CodecSpec, DatasetSpec, MetricSpec, TrainerSpec
+    from codectk.specs import CodecSpec, CommandSpec, DatasetSpec, MetricSpec, TrainerSpec
 
 PROJECT = "codectk"
 
@@ -51,3 +51,8 @@ def codectk_datasets() -> Iterable["DatasetSpec"]:  # type: ignore[empty-body]
 @hookspec
 def codectk_metrics() -> Iterable["MetricSpec"]:  # type: ignore[empty-body]
     """Metrics of this plugin. The answers of all plugins are joined."""
+
+
+@hookspec
+def codectk_commands() -> Iterable["CommandSpec"]:  # type: ignore[empty-body]
+    """Commands of this plugin. The answers of all plugins are joined."""

@@ -17,7 +17,16 @@ import pluggy
 from codectk import hookspecs
 from codectk.discovery import BLOCK_VARIABLE, Choice, distribution_of, in_time, installed, timeout
 from codectk.errors import PluginError, UnknownName, one_line
-from codectk.specs import CodecSpec, DatasetSpec, MetricSpec, TrainerSpec, normalise, resolve
+from codectk.specs import (
+    BUILT_IN_COMMANDS,
+    CodecSpec,
+    CommandSpec,
+    DatasetSpec,
+    MetricSpec,
+    TrainerSpec,
+    normalise,
+    resolve,
+)
 
 STRICT_VARIABLE = "CODECTK_STRICT"
 
@@ -26,6 +35,7 @@ HOOKS: dict[str, type] = {
     "codectk_trainers": TrainerSpec,
     "codectk_datasets": DatasetSpec,
     "codectk_metrics": MetricSpec,
+    "codectk_commands": CommandSpec,
 }
 
 
@@ -105,7 +115,7 @@ class Plugin:
 
 
 class Registry:
-    """All codecs, trainers, datasets and metrics of the installed plugins.
+    """All codecs, trainers, datasets, metrics and commands of the installed plugins.
 
     Args:
         points: entry points to load; by default those of the group `codectk` in this environment.
@@ -139,6 +149,7 @@ class Registry:
             self._load(point, choice.left_out_by(point))
         for spec_type, registered in self._found.items():
             self._report_clashes(spec_type, registered)
+        self._report_built_in()
 
     def codecs(self) -> list[Registered]:
         """All codecs, by name."""
@@ -156,8 +167,12 @@ class Registry:
         """All metrics, by name."""
         return self._found[MetricSpec]
 
+    def commands(self) -> list[Registered]:
+        """All commands of plugins, by name; also those that clash with built-in ones."""
+        return self._found[CommandSpec]
+
     def everything(self) -> list[Registered]:
-        """Codecs, trainers, datasets and metrics in this order."""
+        """Codecs, trainers, datasets, metrics and commands in this order."""
         return [item for group in self._found.values() for item in group]
 
     def find(self, spec_type: type, name: str) -> Registered:
@@ -318,6 +333,13 @@ class Registry:
                 self._note(
                     same[1].distribution, "name", f"{thing} name '{same[0].spec.name}' is taken twice: use {names}"
                 )
+
+    def _report_built_in(self) -> None:
+        built_in = {normalise(word) for word in BUILT_IN_COMMANDS}
+        for item in self.commands():
+            if normalise(item.spec.word) in built_in:
+                said = f"command '{item.spec.name}' has the name of a built-in command: use {item.full_name}"
+                self._note(item.distribution, "name", said)
 
 
 def _check_hooks(module: ModuleType) -> None:

@@ -1,14 +1,33 @@
-"""What a plugin says about each codec, trainer, dataset and metric, without importing it.
+"""What a plugin says about each codec, trainer, dataset, metric and command, without importing it.
 
 Targets are strings `"module:Name"`; `resolve` imports them when they are needed. So listing, help and `info` stay fast
 whatever a plugin depends on.
 """
 
 import pkgutil
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 NO_OPTIONS = "codectk.options:NoOptions"
+
+BUILT_IN_COMMANDS = (
+    "list",
+    "info",
+    "train",
+    "compress",
+    "decompress",
+    "truncate",
+    "evaluate",
+    "bench",
+    "demo",
+    "import-weights",
+    "export",
+    "plugins",
+    "doctor",
+    "new-plugin",
+)
+"""Words that follow `codectk` and belong to no plugin."""
 
 Portability = Literal["any-machine", "same-machine"]
 Direction = Literal["higher", "lower"]
@@ -177,3 +196,36 @@ class MetricSpec:
     corpus: bool = False
     fewest: int = 1
     network: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSpec:
+    """A command of a plugin's own, for what is no training, coding or measuring.
+
+    Attributes:
+        name: the plugin's word and the command's, dotted: `mine.merge` is `codectk mine merge`.
+        summary: one line for `codectk list`.
+        target: function that does the work, called as `target(options)` with `options`. It returns a mapping of what
+            was done, whose entries are shown as lines, and raises `CodectkError` for what a user can mend.
+        options: `codectk.options.Options` model of its settings, which become flags; a field without a default is a
+            flag that must be given.
+
+    Raises:
+        ValueError: the name is not two words with a dot between them.
+    """
+
+    kind_of_thing: ClassVar[str] = "command"
+
+    name: str
+    summary: str
+    target: str
+    options: str = NO_OPTIONS
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z][\w-]*\.[A-Za-z][\w-]*", self.name):
+            raise ValueError(f"command name {self.name!r} is not two words with a dot, such as mine.merge")
+
+    @property
+    def word(self) -> str:
+        """What follows `codectk`: the plugin's word."""
+        return self.name.partition(".")[0]

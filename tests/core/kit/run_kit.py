@@ -8,7 +8,13 @@ import numpy as np
 from kit_faults import plugin
 
 from codectk.checkpoint import Checkpoint
-from codectk.testing import CodecConformance, DatasetConformance, MetricConformance, TrainerConformance
+from codectk.testing import (
+    CodecConformance,
+    CommandConformance,
+    DatasetConformance,
+    MetricConformance,
+    TrainerConformance,
+)
 
 GOLDEN = Path(os.environ["KIT_FOLDER"])
 
@@ -30,12 +36,13 @@ def classes(base: type, specs: list[Any], table: dict[str, plugin.Faulty]) -> di
     """One class of tests for each spec."""
     made = {}
     for spec in specs:
-        more: dict[str, Any] = {"spec": spec, **table[spec.name].kit}
+        name = spec.name.rpartition(".")[2]
+        more: dict[str, Any] = {"spec": spec, **table[name].kit}
         if base is CodecConformance:
             more["golden"] = GOLDEN / spec.name
             if spec.needs_weights:
                 more["weights"] = weights(spec.name)
-        made[f"Test{spec.name}"] = type(f"Test{spec.name}", (base,), more)
+        made[f"Test{name}"] = type(f"Test{name}", (base,), more)
     return made
 
 
@@ -43,3 +50,4 @@ globals().update(classes(CodecConformance, plugin.codec_specs(), plugin.CODECS))
 globals().update(classes(Trainer, plugin.codectk_trainers(), plugin.TRAINERS))
 globals().update(classes(DatasetConformance, plugin.codectk_datasets(), plugin.DATASETS))
 globals().update(classes(MetricConformance, plugin.codectk_metrics(), plugin.METRICS))
+globals().update(classes(CommandConformance, plugin.codectk_commands(), plugin.COMMANDS))

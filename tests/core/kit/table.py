@@ -2,9 +2,15 @@
 
 import sys
 
-from kit_faults import codecs, datasets, metrics, plugin, trainers
+from kit_faults import codecs, commands, datasets, metrics, plugin, trainers
 
-from codectk.testing import CodecConformance, DatasetConformance, MetricConformance, TrainerConformance
+from codectk.testing import (
+    CodecConformance,
+    CommandConformance,
+    DatasetConformance,
+    MetricConformance,
+    TrainerConformance,
+)
 from codectk.testing.specs import SpecConformance
 
 KITS = (
@@ -12,6 +18,7 @@ KITS = (
     ("Trainers", TrainerConformance, plugin.TRAINERS, trainers),
     ("Datasets", DatasetConformance, plugin.DATASETS, datasets),
     ("Metrics", MetricConformance, plugin.METRICS, metrics),
+    ("Commands", CommandConformance, plugin.COMMANDS, commands),
 )
 
 

@@ -13,7 +13,7 @@ import click
 from codectk.errors import OptionsError, PluginError, UnknownName
 from codectk.files import check_file
 from codectk.registry import Registered
-from codectk.specs import CodecSpec, TrainerSpec, normalise
+from codectk.specs import CodecSpec, CommandSpec, TrainerSpec, normalise
 from codectk_cli.shared import console, load_registry, table
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option("--force", is_flag=True, help="Replace the picture if it exists.")
 def command(what: str, as_json: bool, picture: Path | None, force: bool) -> None:
-    """Describe a codec, trainer, dataset or metric by name; a .ctk file; or a weights file.
+    """Describe a codec, trainer, dataset, metric or command by name; a .ctk file; or a weights file.
 
     A file is described from its own header: no plugin is needed, except for --picture.
     """
@@ -175,7 +175,7 @@ def _show_options(registered: Registered) -> None:
         "encode options": spec.encode_options if isinstance(spec, CodecSpec) else None,
         "decode options": spec.decode_options if isinstance(spec, CodecSpec) else None,
         "import options": spec.import_options if isinstance(spec, CodecSpec) else None,
-        "options": spec.options if isinstance(spec, TrainerSpec) else None,
+        "options": spec.options if isinstance(spec, TrainerSpec | CommandSpec) else None,
     }
     for title, target in models.items():
         flags = model_flags(registered.load(target)) if target else []

@@ -6,7 +6,7 @@ import click
 
 from codectk_cli.shared import console, load_registry, table
 
-THINGS = ("codecs", "trainers", "datasets", "metrics")
+THINGS = ("codecs", "trainers", "datasets", "metrics", "commands")
 
 
 @click.command("list")

@@ -1,4 +1,4 @@
-"""The conformance kit: what every codec, trainer, dataset and metric must keep to, as tests to inherit.
+"""The conformance kit: what every codec, trainer, dataset, metric and command must keep to, as tests to inherit.
 
     from codectk.testing import CodecConformance
     from codectk_mine.plugin import CODEC
@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from codectk.testing.codec import CodecConformance
+    from codectk.testing.command import CommandConformance
     from codectk.testing.dataset import DatasetConformance
     from codectk.testing.metric import MetricConformance
     from codectk.testing.trainer import TrainerConformance
 
 _HOMES = {
     "CodecConformance": "codec",
+    "CommandConformance": "command",
     "DatasetConformance": "dataset",
     "MetricConformance": "metric",
     "TrainerConformance": "trainer",
 }
 
-__all__ = ["CodecConformance", "DatasetConformance", "MetricConformance", "TrainerConformance"]
+__all__ = ["CodecConformance", "CommandConformance", "DatasetConformance", "MetricConformance", "TrainerConformance"]
 
 
 def __getattr__(name: str) -> Any:

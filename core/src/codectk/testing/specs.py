@@ -9,7 +9,7 @@ import pytest
 from codectk.arrays import KINDS
 from codectk.options import Options, leaves
 from codectk.registry import Registered, get_registry
-from codectk.specs import CodecSpec, MetricSpec, TrainerSpec
+from codectk.specs import CodecSpec, CommandSpec, MetricSpec, TrainerSpec
 from codectk.testing.processes import run_fresh
 
 LIGHT = """
@@ -25,7 +25,7 @@ print(",".join(sorted(name for name in loaded - allowed if not name.startswith("
 
 
 class SpecConformance:
-    """Base of the four conformance classes.
+    """Base of the five conformance classes.
 
     Attributes:
         spec: the spec, as the plugin's hook returns it.
@@ -71,7 +71,7 @@ class SpecConformance:
         assert spec.name.replace("_", "a").replace("-", "a").replace(".", "a").isalnum(), "letters, digits, _ - ."
         kinds = getattr(spec, "kinds", ())
         assert set(kinds) <= set(KINDS), f"kinds are {', '.join(KINDS)}"
-        assert kinds or isinstance(spec, MetricSpec | TrainerSpec), "no kind is named"
+        assert kinds or isinstance(spec, MetricSpec | TrainerSpec | CommandSpec), "no kind is named"
 
     def test_everything_that_the_spec_names_exists(self) -> None:
         """Targets can be imported; option models derive from `Options`."""

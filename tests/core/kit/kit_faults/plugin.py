@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codectk.hookspecs import hookimpl
-from codectk.specs import CodecSpec, DatasetSpec, Guarantee, MetricSpec, TrainerSpec
+from codectk.specs import CodecSpec, CommandSpec, DatasetSpec, Guarantee, MetricSpec, TrainerSpec
 
 CODECTK_API = 1
 
@@ -152,6 +152,13 @@ METRICS = {
     "SetsErrorHandling": Faulty(_OTHER_PROCESS),
 }
 
+COMMANDS = {
+    "GoodCommand": Faulty(None),
+    "StandsBehindABuiltInWord": Faulty(
+        "test_the_command_line_reaches_it", {"name": "evaluate.StandsBehindABuiltInWord"}
+    ),
+}
+
 
 def codec_specs() -> list[CodecSpec]:
     """As the tests know them."""
@@ -202,4 +209,14 @@ def codectk_metrics() -> list[MetricSpec]:
     return [
         MetricSpec(**{**usual, "name": name, "target": f"kit_faults.metrics:{name}", **faulty.spec})
         for name, faulty in METRICS.items()
+    ]
+
+
+@hookimpl
+def codectk_commands() -> list[CommandSpec]:
+    """Counts of a number."""
+    usual = {"summary": "for tests", "options": "kit_faults.commands:CountOptions"}
+    return [
+        CommandSpec(**{**usual, "name": f"kit_faults.{name}", "target": f"kit_faults.commands:{name}", **faulty.spec})
+        for name, faulty in COMMANDS.items()
     ]

@@ -92,6 +92,11 @@ class CodecSpec:
         export_options: `codectk.options.Options` model of the exporter's settings.
         picture: function that shows weights, for `codectk info WEIGHTS --picture`. It is called as
             `picture(checkpoint)` and returns (height, width, 4) uint8: red, green, blue and alpha.
+        details: function that says what a file of this codec holds, for `codectk info FILE`. It is called as
+            `details(header, segments)` with a `codectk.container.Header` and the segments, whose check sums are right
+            and whose content may still be hostile. It returns a mapping of values that JSON can hold; one that is a
+            mapping itself, or a list of mappings, is shown as a table. Where the file has bounds that hold, the entry
+            `bounds` names them by metric, such as `{"max_error": 0.01}`. It must not import torch.
         paper: citation.
         licence: SPDX identifier of the code; weights carry their own.
     """
@@ -118,6 +123,7 @@ class CodecSpec:
     exporter: str | None = None
     export_options: str = NO_OPTIONS
     picture: str | None = None
+    details: str | None = None
     paper: str = ""
     licence: str = "Apache-2.0"
 

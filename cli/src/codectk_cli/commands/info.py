@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 def command(what: str, as_json: bool, picture: Path | None, force: bool) -> None:
     """Describe a codec, trainer, dataset, metric or command by name; a .ctk file; or a weights file.
 
-    A file is described from its own header: no plugin is needed, except for --picture.
+    A file is described from its own header: no plugin is needed, except for --picture. Where the file's codec is
+    installed and can tell, what the segments hold is shown, too.
     """
     if force and picture is None:
         raise click.UsageError("--force belongs to --picture.")
@@ -69,6 +70,7 @@ def _about_file(path: Path) -> dict[str, Any]:
     from codectk import container
     from codectk.checkpoint import read_about
     from codectk.files import read_bytes
+    from codectk_cli.details import details_of
 
     check_file(path)
     with path.open("rb") as stream:
@@ -77,6 +79,7 @@ def _about_file(path: Path) -> dict[str, Any]:
     file = container.unpack(read_bytes(path), str(path), max_array_bytes=1 << 62)
     header = file.header
     size = path.stat().st_size
+    details, left_out = details_of(header, file.segments)
     return {
         "file": str(path),
         "what": "compressed array",
@@ -91,6 +94,8 @@ def _about_file(path: Path) -> dict[str, Any]:
         "params": header.params,
         "segments": list(header.segment_lengths),
         "to open it": f"pip install {header.distribution}",
+        **({"details": details} if details else {}),
+        **({"left out": left_out} if left_out else {}),
     }
 
 
@@ -158,13 +163,19 @@ def _show(abouts: Sequence[Mapping[str, Any]], as_json: bool) -> None:
 
 
 def _show_table(about: Mapping[str, Any]) -> None:
+    from codectk_cli.details import tables
+
+    details = about["details"] if isinstance(about.get("details"), dict) else {}
     shown = table("", "")
     shown.show_header = False
     for key, value in about.items():
-        if value not in ("", None, [], {}):
+        if value not in ("", None, [], {}, details):
             text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
             shown.add_row(key.replace("_", " "), text if len(text) < 2000 else f"{text[:2000]} …")
     console().print(shown, markup=False)
+    for title, part in tables(details):
+        console().print(title, markup=False)
+        console().print(part, markup=False)
 
 
 def _show_options(registered: Registered) -> None:

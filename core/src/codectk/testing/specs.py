@@ -76,7 +76,7 @@ class SpecConformance:
     def test_everything_that_the_spec_names_exists(self) -> None:
         """Targets can be imported; option models derive from `Options`."""
         registered = self.registered()
-        for field in ("target", "importer", "picture"):
+        for field in ("target", "importer", "picture", "details"):
             target = getattr(self.spec, field, None)
             assert target is None or callable(registered.load(target)), f"{target} is no class or function"
         for field in ("encode_options", "decode_options", "import_options", "options"):

@@ -115,6 +115,10 @@ class WithATextForAPicture(Good):
     """What it names for the picture of its weights cannot be called."""
 
 
+class WithATextForDetails(Good):
+    """What it names for the content of its files cannot be called."""
+
+
 class WithPlainImportOptions(Good):
     """Its import options are no `Options`."""
 

@@ -58,6 +58,9 @@ CODECS = {
     "WithATextForAPicture": Faulty(
         "test_everything_that_the_spec_names_exists", {"picture": "kit_faults.codecs:PICTURE"}
     ),
+    "WithATextForDetails": Faulty(
+        "test_everything_that_the_spec_names_exists", {"details": "kit_faults.codecs:PICTURE"}
+    ),
     "WithPlainImportOptions": Faulty(
         "test_everything_that_the_spec_names_exists", {"import_options": "kit_faults.codecs:PlainOptions"}
     ),

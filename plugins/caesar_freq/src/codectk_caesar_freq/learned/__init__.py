@@ -1,0 +1,1 @@
+"""Networks and transforms that are trained: all that imports torch."""

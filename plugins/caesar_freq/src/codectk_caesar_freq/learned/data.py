@@ -1,0 +1,254 @@
+"""Fields to train on: `.npz` files with an array `data` [V, S, T, H, W], and the windows that are cut out of them.
+
+file ─ variable, section ─┬─ first 80 % of the frames: random windows, crops, flips
+                          └─ last 20 %: windows one after the other, to validate on (all frames of val_data, if given)
+"""
+
+import math
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codectk.errors import InputError
+from codectk.files import check_file
+from codectk.train import Run
+from codectk_caesar_freq.train_options import PhaseOptions
+
+KEY = "data.npy"
+RANK = 5
+HELD_OUT = 0.2
+MOST_PER_BYTE = 1032
+"""More than so many bytes does Deflate not make of one."""
+LEAST_ERROR = 1e-6
+"""Smallest error of keyframes in training, of the window's range."""
+VALIDATION_ERROR = 1e-3
+
+Window = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One variable in one section.
+
+    Attributes:
+        name: of the file, without its ending.
+        frames: (T, H, W), in the file's type.
+    """
+
+    name: str
+    frames: NDArray[Any]
+
+
+class Fields:
+    """The fields of a run.
+
+    Args:
+        options: where they lie, what is used of them, and the size of windows.
+        run: source of randomness.
+        cell: sides of crops are multiples of it.
+
+    Attributes:
+        train: sources by file.
+        val: windows (T, H, W) by file, normalised.
+        fingerprint: a short digest of all values.
+
+    Raises:
+        InputError: a file is missing, damaged or something else, or holds too few frames.
+    """
+
+    def __init__(self, options: PhaseOptions, run: Run, cell: int) -> None:
+        self.options, self.run, self.cell = options, run, cell
+        train = read_sources(Path(options.train_data), options)
+        if options.val_data is None:
+            pairs = [_split(source) for source in train]
+            train, val = [pair[0] for pair in pairs], [pair[1] for pair in pairs if len(pair[1].frames)]
+        else:
+            val = read_sources(Path(options.val_data), options)
+        self.train = _by_file(train)
+        digest = sha256()
+        for source in [*train, *val]:
+            digest.update(np.ascontiguousarray(source.frames).tobytes())
+        self.fingerprint = digest.hexdigest()[:16]
+        self.val = [(source.name, window) for source in val for window in self._windows(source)]
+        if not self.val:
+            raise InputError("No frames are left to validate on.", "Name others with --val-data.")
+        chosen = np.linspace(0, len(self.val) - 1, min(len(self.val), options.val_windows)).round().astype(int)
+        self.val = [self.val[i] for i in chosen]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in which about every frame and place is seen once."""
+        size, n = self.options.training_size, self.options.n_frame
+        shapes = [source.frames.shape for sources in self.train.values() for source in sources]
+        windows: int = sum(max(1, t // n) * max(1, h * w // size**2) for t, h, w in shapes)
+        return max(1, math.ceil(windows / self.options.batch_size))
+
+    def state_dict(self) -> dict[str, str]:
+        """Which fields these are."""
+        return {"fingerprint": self.fingerprint}
+
+    def load_state_dict(self, state: dict[str, str]) -> None:
+        """Compare with the run's.
+
+        Raises:
+            ValueError: the run began with other fields.
+        """
+        if state["fingerprint"] != self.fingerprint:
+            raise ValueError("its data are not those that the run began with")
+
+    def batches(self) -> Callable[[int], Tensor]:
+        """step → this process's part of the batch, (B, T, H, W), normalised; all of one file, so all of one size."""
+        run, options = self.run, self.options
+        share, names = run.share(options.batch_size), list(self.train)
+
+        def load(step: int) -> Tensor:
+            sources = self.train[names[int(run.rng("file", step).integers(len(names)))]]
+            return torch.from_numpy(np.stack([self._draw(sources, run.rng("window", step, i)) for i in share]))
+
+        return load
+
+    def _side(self, length: int) -> int:
+        """Of a crop of a field with such a side."""
+        return min(self.options.training_size, math.ceil(length / self.cell) * self.cell)
+
+    def _draw(self, sources: list[Source], rng: np.random.Generator) -> Window:
+        frames, n = sources[int(rng.integers(len(sources)))].frames, self.options.n_frame
+        size = [self._side(side) for side in frames.shape[1:]]
+        first = int(rng.integers(max(1, len(frames) - n + 1)))
+        places = [int(rng.integers(max(1, side - s + 1))) for side, s in zip(frames.shape[1:], size, strict=True)]
+        x = _cut(frames, first, n, places, size)
+        if self.options.augment:
+            axes = [axis for axis in range(3) if rng.random() < 0.5]
+            x = np.flip(x, tuple(axes))
+            if size[0] == size[1] and rng.random() < 0.5:
+                x = x.swapaxes(1, 2)
+        return normalised(x)
+
+    def _windows(self, source: Source) -> list[Window]:
+        """Windows one after the other, from the middle of each frame."""
+        frames, n = source.frames, self.options.n_frame
+        size = [self._side(side) for side in frames.shape[1:]]
+        places = [max(0, side - s) // 2 for side, s in zip(frames.shape[1:], size, strict=True)]
+        firsts = range(0, max(1, len(frames) - n + 1), n)
+        return [normalised(_cut(frames, first, n, places, size)) for first in firsts]
+
+
+def decoded(x: Tensor, interpo_rate: int, errors: Tensor, noise: Tensor) -> Tensor:
+    """Keyframes as a decoder has them: with an error.
+
+    Args:
+        x: windows (B, T, H, W).
+        interpo_rate: frames from one keyframe to the next.
+        errors: (B,) largest errors.
+        noise: of the keyframes' shape (B, K, H, W), in [-1, 1].
+    """
+    return x[:, ::interpo_rate] + noise * errors.view(-1, 1, 1, 1)
+
+
+def normalised(x: NDArray[Any]) -> Window:
+    """A window less its mean, over its range; in double precision, so that a small range beside the mean stays."""
+    values = x.astype(np.float64)
+    span = float(values.max() - values.min())
+    made: Window = ((values - values.mean()) / (span or 1.0)).astype(np.float32)
+    return made
+
+
+def read_sources(path: Path, options: PhaseOptions) -> list[Source]:
+    """All variables and sections of a file, or of the `.npz` files of a folder, as far as options choose them.
+
+    Raises:
+        InputError: there is no such file, it is damaged or something else, or the choice is empty.
+    """
+    paths = sorted(p for p in path.glob("*.npz") if p.is_file()) if path.is_dir() else [path]
+    if not paths:
+        raise InputError(f"{path} holds no .npz files.", "Name a file or folder of them.")
+    found: list[Source] = []
+    for file in paths:
+        data = _chosen(read_npz(file), options, file)
+        found += [Source(file.stem, _finite(data[v, s])) for v in range(len(data)) for s in range(data.shape[1])]
+    return found
+
+
+def read_npz(path: Path) -> NDArray[Any]:
+    """The array `data` of a `.npz` file: numbers, [V, S, T, H, W].
+
+    Raises:
+        InputError: the file is missing, damaged, or holds something else.
+    """
+    check_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(KEY) as stream:
+            about = archive.getinfo(KEY)
+            version = np.lib.format.read_magic(stream)
+            read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else None
+            if read_header is None:
+                raise ValueError("its header has another version")
+            shape, fortran, dtype = read_header(stream)
+            if dtype.kind not in "fiu" or len(shape) != RANK or 0 in shape:
+                raise ValueError(f"it holds {dtype} of shape {shape}, not numbers of shape [V, S, T, H, W]")
+            size = math.prod(shape) * dtype.itemsize
+            if stream.tell() + size != about.file_size or size > about.compress_size * MOST_PER_BYTE:
+                raise ValueError(f"it does not hold the {size} bytes of its shape {shape}")
+            content = stream.read()
+        x = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path} cannot be read: {reason}.", "Save it with numpy.savez(path, data=array), [V, S, T, H, W]."
+        ) from None
+    return x.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _chosen(data: NDArray[Any], options: PhaseOptions, path: Path) -> NDArray[Any]:
+    if options.variable_idx:
+        if max(options.variable_idx) >= len(data):
+            raise InputError(
+                f"{path} has {len(data)} variables, so none is number {max(options.variable_idx)}.",
+                "Change --variable-idx; numbers begin at 0.",
+            )
+        data = data[list(options.variable_idx)]
+    if options.section_range:
+        data = data[:, slice(*options.section_range)]
+    if options.frame_range:
+        data = data[:, :, slice(*options.frame_range)]
+    if not data.size:
+        raise InputError(f"Nothing is left of {path}.", "Change --section-range or --frame-range.")
+    return data
+
+
+def _finite(frames: NDArray[Any]) -> NDArray[Any]:
+    """Frames whose missing values are the mean of the others."""
+    if frames.dtype.kind != "f":
+        return frames
+    good = np.isfinite(frames)
+    if good.all():
+        return frames
+    mean = frames[good].mean(dtype=np.float64) if good.any() else 0.0
+    return np.where(good, frames, frames.dtype.type(mean))
+
+
+def _split(source: Source) -> tuple[Source, Source]:
+    count = len(source.frames)
+    kept = count - math.ceil(count * HELD_OUT) if count > 1 else count
+    return Source(source.name, source.frames[:kept]), Source(source.name, source.frames[kept:])
+
+
+def _by_file(sources: list[Source]) -> dict[str, list[Source]]:
+    found: dict[str, list[Source]] = {}
+    for source in sources:
+        found.setdefault(f"{source.name} {source.frames.shape[1:]}", []).append(source)
+    return found
+
+
+def _cut(frames: NDArray[Any], first: int, n: int, places: list[int], size: list[int]) -> NDArray[Any]:
+    """A window; frames and rows that are not there are mirrored."""
+    part = frames[first : first + n, places[0] : places[0] + size[0], places[1] : places[1] + size[1]]
+    return np.pad(part, [(0, want - have) for want, have in zip((n, *size), part.shape, strict=True)], mode="symmetric")

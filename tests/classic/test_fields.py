@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -288,3 +289,11 @@ def test_a_process_that_does_not_start_is_said_so(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/true")
     with pytest.raises(PluginError, match="does not start"):
         FieldProcess().decode("zfp", b"x", (1,), "float32")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep no such limit")
+def test_the_process_may_not_take_much_more_than_the_field_needs():
+    round_trip("zfp", *field())
+    limits = Path(f"/proc/{field_process._process.pid}/limits").read_text()
+    (line,) = (line for line in limits.splitlines() if line.startswith("Max address space"))
+    assert int(line.split()[3]) < 2 << 30

@@ -129,8 +129,8 @@ def _answer(request: dict[str, Any], requests: BinaryIO, answers: BinaryIO) -> N
 
 
 def _limit_memory(field_bytes: int) -> None:
-    """Make a library that wants far more than the field can need fail, where the system knows such a limit."""
-    if sys.platform == "win32":
+    """Make a library that wants far more than the field can need fail; other systems than Linux keep no such limit."""
+    if sys.platform != "linux":
         return
     import resource
 

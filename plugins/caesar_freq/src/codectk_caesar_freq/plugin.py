@@ -1,9 +1,22 @@
 """What this distribution brings to codectk. Imports nothing heavy."""
 
 from codectk.hookspecs import hookimpl
-from codectk.specs import TrainerSpec
+from codectk.specs import CommandSpec, TrainerSpec
 
 CODECTK_API = 1
+
+
+@hookimpl
+def codectk_commands() -> list[CommandSpec]:
+    """What joins the phases' weights."""
+    return [
+        CommandSpec(
+            name="caesar_freq.merge",
+            summary="the weights of the three phases in one file",
+            target="codectk_caesar_freq.merge:merge",
+            options="codectk_caesar_freq.merge:MergeOptions",
+        )
+    ]
 
 
 @hookimpl

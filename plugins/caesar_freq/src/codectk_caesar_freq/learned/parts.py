@@ -113,7 +113,10 @@ def export_part(
 
 
 def make_checkpoint(
-    tensors: Mapping[str, NDArray[Any]], config: dict[str, Any], training: Mapping[str, Any]
+    tensors: Mapping[str, NDArray[Any]],
+    config: dict[str, Any],
+    training: Mapping[str, Any],
+    licence: str = "that of the training data",
 ) -> Checkpoint:
     """A weights file of this codec."""
     return Checkpoint(
@@ -124,5 +127,5 @@ def make_checkpoint(
         bitstream_version=BITSTREAM_VERSION,
         config=config,
         training=dict(training),
-        licence="that of the training data",
+        licence=licence,
     )

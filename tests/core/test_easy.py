@@ -62,9 +62,6 @@ def test_a_pillow_picture_and_a_list_are_arrays_too(installed, tmp_path):
 @pytest.mark.parametrize(
     "x",
     [
-        np.zeros((4, 4), np.int64),
-        np.zeros((4, 4, 2), np.uint8),
-        np.zeros(4, np.uint8),
         np.zeros((0, 4), np.uint8),
         np.zeros((4, 4), bool),
         np.zeros((1,) * 6),
@@ -76,6 +73,14 @@ def test_a_pillow_picture_and_a_list_are_arrays_too(installed, tmp_path):
 def test_other_arrays_are_refused_with_what_is_taken(x):
     with pytest.raises(InputError, match="Pictures are uint8"):
         codectk.compress(x, "png")
+
+
+@pytest.mark.parametrize(
+    "x", [np.zeros((4, 4), np.int64), np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8)], ids=repr
+)
+def test_integers_that_are_no_picture_are_a_field_which_a_codec_of_pictures_refuses(x):
+    with pytest.raises(InputError, match=r"does not take field/\w+; it takes image/rgb8"):
+        codectk.compress(x, "jpeg")
 
 
 def test_open_reads_pictures_and_fields_too(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,20 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 SLOW = 2.0
 """Seconds after which work gets a progress bar."""
+
+
+class ByteSize(click.ParamType[int]):
+    """A number of bytes, also as `512M` or `64G`, of 1024 each."""
+
+    name = "size"
+    _WORD = re.compile(r"(\d{1,18})\s*([kmgt]?)(?:i?b)?", re.I)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes."""
+        match = self._WORD.fullmatch(str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is not a size, such as 500000, 512M or 64G.", param, ctx)
+        return int(match[1]) << 10 * " kmgt".index(match[2].lower() or " ")
 
 
 def load_registry() -> Registry:
@@ -98,21 +113,22 @@ def plan_outputs(inputs: Iterable[Path], out: str | None, suffix: str) -> list[t
         CodectkError: two inputs would have the same result, or an input is missing or an empty folder.
     """
     from codectk.errors import InputError, OutputError
-    from codectk.inputs import find_inputs
+    from codectk.inputs import find_inputs, is_folder, plain_path
 
     inputs = list(inputs)
     found: list[tuple[Path, Path]] = []
     for given in inputs:
-        if given.is_dir():
+        if is_folder(given):
             files = find_inputs(given) if suffix else sorted(given.rglob("*.ctk"))
             if not files:
                 raise InputError(f"{given} holds no .ctk files.", "Check the path.")
-            found += [(file, file.relative_to(given)) for file in files]
+            found += [(file, plain_path(file).relative_to(given)) for file in files]
         else:
-            found.append((given, Path(given.name)))
-    if out is not None and len(inputs) == 1 and not inputs[0].is_dir() and not _means_folder(out):
+            found.append((given, Path(plain_path(given).name)))
+    if out is not None and len(inputs) == 1 and not is_folder(inputs[0]) and not _means_folder(out):
         return [(found[0][0], Path(out))]
-    plan = [(file, (Path(out) / inside if out else file).with_suffix(suffix or file.suffix)) for file, inside in found]
+    places = [(file, Path(out) / inside if out else plain_path(file)) for file, inside in found]
+    plan = [(file, place.with_suffix(suffix or place.suffix)) for file, place in places]
     taken: dict[Path, Path] = {}
     for file, target in plan:
         if target in taken:
@@ -138,7 +154,9 @@ def each(plan: list[tuple[Path, Path]], description: str, work: Any) -> int:
 
 
 def _means_folder(out: str) -> bool:
-    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+    from codectk.inputs import is_folder
+
+    return out.endswith(("/", os.sep)) or is_folder(Path(out))
 
 
 def codec_of(weights: Path) -> str:

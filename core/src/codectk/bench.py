@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from codectk import container, inputs
-from codectk.arrays import ArrayInfo
+from codectk import container, fields
 from codectk.compression import LoadedCodec
 from codectk.errors import CodectkError, one_line
 from codectk.evaluate import Candidate
@@ -196,8 +195,9 @@ def fitted(picture: Picture, height: int, width: int, reflect: bool = True) -> P
         if letter in wanted and (reflect or x.shape[axis] > wanted[letter]):
             x = np.take(x, _places(x.shape[axis], wanted[letter]), axis)
     x = np.ascontiguousarray(x)
-    value_range = picture.info.value_range if picture.info.is_image else inputs.value_range(x)
-    return replace(picture, x=x, info=ArrayInfo(picture.info.kind, x.shape, value_range))
+    info = picture.info
+    value_range = info.value_range if info.is_image else fields.value_range(x, info.fill_value)
+    return replace(picture, x=x, info=replace(info, shape=x.shape, value_range=value_range), metadata={})
 
 
 def _places(length: int, wanted: int) -> "np.ndarray[Any, np.dtype[np.intp]]":
@@ -274,7 +274,7 @@ class _Work:
 
     def _decode(self, data: bytes) -> float:
         start = time.perf_counter()
-        self.loaded.decompress(container.unpack(data), self.decode_options)
+        self.loaded.decompress(container.unpack(data, max_array_bytes=self.picture.info.nbytes), self.decode_options)
         _synchronise(self.plan.device)
         return time.perf_counter() - start
 

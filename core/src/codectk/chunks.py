@@ -37,8 +37,8 @@ def encode_chunk(x: Any, codec: str, options: Mapping[str, Any], weights: str | 
     Raises:
         CodectkError: the codec does not take such an array.
     """
-    array, info = described(np.ascontiguousarray(x))
     loaded = _loaded(codec, weights)
+    array, info = described(np.ascontiguousarray(x), loaded.spec.kinds)
     return loaded.compress(array, info, loaded.encode_options(options)).data
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from codectk.arrays import Array, ArrayInfo, to_kind
 from codectk.errors import CodectkError, InputError, OptionsError, UnknownName
+from codectk.fields import split
 from codectk.inputs import find_inputs, read_array
 from codectk.registry import Registered, Registry, get_registry
 from codectk.specs import DatasetSpec, normalise
@@ -211,8 +212,12 @@ def hold_out(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 def fingerprint(dataset: Dataset) -> str:
     """A short digest of what a dataset holds: names and sizes of files, or the number of samples."""
-    files = [(path.name, path.stat().st_size) for path in dataset.paths] if isinstance(dataset, Files) else len(dataset)
+    files = [(path.name, _size(path)) for path in dataset.paths] if isinstance(dataset, Files) else len(dataset)
     return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+
+
+def _size(path: Path) -> int:
+    return split(path)[0].stat().st_size  # of several fields in one file, each has the size of the whole
 
 
 def _dataset(found: Any, kinds: tuple[str, ...], on_skip: Callable[[str], None] | None, check: bool) -> Dataset:

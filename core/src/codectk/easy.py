@@ -5,25 +5,27 @@ packed.save("photo.ctk")
 picture = codectk.open("photo.ctk")
 """
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from codectk.arrays import KINDS, Array, ArrayInfo
+from codectk.arrays import FIELD_KINDS, Array, ArrayInfo, carrier_info
 from codectk.checkpoint import Checkpoint
 from codectk.compression import Compressed, codec_name, load_codec
-from codectk.container import MAGIC, unpack
+from codectk.container import MAGIC, MAX_ARRAY_BYTES, unpack
 from codectk.errors import InputError
+from codectk.fields import is_field, value_range
+from codectk.fields.metadata import fill_value, of_labelled, to_json
 from codectk.files import check_file, read_bytes
-from codectk.inputs import read_array, value_range
+from codectk.inputs import read_array
 from codectk.registry import get_registry
 from codectk.specs import CodecSpec
 
 _IMAGES = {("uint8", 1): "image/gray8", ("uint8", 3): "image/rgb8", ("uint8", 4): "image/rgba8"}
 _IMAGES[("uint16", 1)] = "image/gray16"
-_FIELDS = {kind.dtype: name for name, kind in KINDS.items() if not kind.channels}
 
 Weights = str | PathLike[str] | Checkpoint | None
 
@@ -32,8 +34,9 @@ def compress(x: Any, codec: str, *, weights: Weights = None, device: str = "cpu"
     """The `.ctk` file of a picture or field, in memory.
 
     Args:
-        x: picture, uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) or uint16 (H, W) or (H, W, 1); or field, float32 or
-            float64 of 1 to 5 axes; or anything that `numpy.asarray` turns into one.
+        x: picture, uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) or uint16 (H, W) or (H, W, 1); or field, integers or
+            floats of 32 or 64 bits, of 1 to 5 axes; or anything that `numpy.asarray` turns into one. Of an
+            `xarray.DataArray`, the file keeps name, dimensions, attributes and coordinates.
         codec: its name, as `codectk list codecs` shows it.
         weights: a weights file, or weights in memory, for a codec that ships none.
         device: torch's name of a device.
@@ -43,59 +46,72 @@ def compress(x: Any, codec: str, *, weights: Weights = None, device: str = "cpu"
         CodectkError: no such codec or option, or an array that it does not take.
     """
     loaded = load_codec(codec, _checkpoint(weights), device)
-    array, info = described(x)
-    return loaded.compress(array, info, loaded.encode_options(options))
+    array, info = described(x, loaded.spec.kinds)
+    labels = of_labelled(x)
+    return loaded.compress(array, info, loaded.encode_options(options), to_json(labels, []) if labels else {})
 
 
-def open(path: str | PathLike[str], *, weights: Weights = None, device: str = "cpu") -> Array:
-    """The array of a `.ctk` file, or of a picture or `.npy` file: what `compress` takes. Grey pictures are (H, W).
+def open(
+    path: str | PathLike[str], *, weights: Weights = None, device: str = "cpu", max_bytes: int = MAX_ARRAY_BYTES
+) -> Array:
+    """The array of a `.ctk` file, of a picture or of a field: what `compress` takes. Grey pictures are (H, W).
 
     Args:
-        path: the file.
+        path: the file, with the name of a field behind a colon where it holds several.
         weights, device: see `compress`.
+        max_bytes: refuse `.ctk` files of larger arrays.
 
     Raises:
         CodectkError: the file is missing, damaged, or needs a codec or weights that are not here.
     """
     place = Path(path)
+    if is_field(place) and not place.is_file():  # a store, or a name behind a colon
+        return read_array(place).x
     check_file(place)
     with place.open("rb") as stream:
         packed = stream.read(len(MAGIC)) == MAGIC
     if not packed:
-        return _plain(read_array(place).x)
-    file = unpack(read_bytes(place), str(place))
+        picture = read_array(place)
+        return _plain(picture.x, picture.info)
+    file = unpack(read_bytes(place), str(place), max_bytes)
     name = codec_name(file.header)
     needed = get_registry().find(CodecSpec, name).spec.needs_weights
     loaded = load_codec(name, _checkpoint(weights) if needed else None, device)
-    return _plain(loaded.decompress(file, source=str(place)))
+    return _plain(loaded.decompress(file, source=str(place)), file.header.info)
 
 
-def described(x: Any) -> tuple[Array, ArrayInfo]:
+def described(x: Any, kinds: Sequence[str] = ()) -> tuple[Array, ArrayInfo]:
     """An array as codecs take it, and what it is.
 
     Args:
         x: see `compress`.
+        kinds: what the codec takes: integers may be a picture or a field. Without any, it is a picture where it can.
 
     Raises:
         InputError: its type or shape is that of no kind of array.
     """
     array = np.asarray(x)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if array.dtype.name in _FIELDS and 1 <= array.ndim <= 5 and array.size:
-        return array, ArrayInfo(_FIELDS[array.dtype.name], array.shape, value_range(array))
     picture = array[..., None] if array.ndim == 2 else array
-    kind = _IMAGES.get((array.dtype.name, picture.shape[-1])) if picture.ndim == 3 else None
-    if kind is None or not array.size:
+    image = _IMAGES.get((array.dtype.name, picture.shape[-1])) if picture.ndim == 3 else None
+    field = FIELD_KINDS.get(array.dtype.name) if 1 <= array.ndim <= 5 else None
+    if not array.size or not (image or field):
         raise InputError(
             f"An array of {array.dtype} and shape {array.shape} is no picture or field.",
-            "Pictures are uint8 or uint16 (H, W), or uint8 (H, W, 3 or 4); fields float32 or float64 of 1 to 5 axes.",
+            "Pictures are uint8 or uint16 (H, W), or uint8 (H, W, 3 or 4); fields floats or integers of 1 to 5 axes.",
         )
-    return picture, ArrayInfo(kind, picture.shape)
+    if image:
+        info = ArrayInfo(image, picture.shape)
+        if not field or field not in kinds or carrier_info(info, tuple(kinds)).kind in kinds:
+            return picture, info
+    kind = field or ""
+    fill = fill_value(getattr(x, "attrs", {}), kind, array.shape)
+    return array, ArrayInfo(kind, array.shape, value_range(array, fill), fill)
 
 
-def _plain(x: Array) -> Array:
+def _plain(x: Array, info: ArrayInfo) -> Array:
     """Grey pictures without their axis of one channel, as other libraries have them."""
-    grey = x.dtype.kind == "u" and x.ndim == 3 and x.shape[-1] == 1
+    grey = info.is_image and x.shape[-1] == 1
     return x[..., 0] if grey else x
 
 

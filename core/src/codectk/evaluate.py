@@ -57,6 +57,7 @@ class Row:
         encode_seconds, decode_seconds: wall time of array to bytes and back.
         notes: the codec's own figures.
         error: what went wrong; then there are no other results.
+        ratio: bytes of the array over bytes of the file; NaN for pictures.
     """
 
     codec: str
@@ -72,6 +73,7 @@ class Row:
     decode_seconds: float = float("nan")
     notes: dict[str, float] = field(default_factory=dict)
     error: str = ""
+    ratio: float = float("nan")
 
     def flat(self) -> dict[str, Any]:
         """One level of columns, for CSV, JSON lines and data frames. Values that are not finite become None."""
@@ -89,6 +91,7 @@ class Point:
         codec, setting, bpp, metrics, encode_seconds, decode_seconds: as of `Row`; means, and medians of times.
         files: number of files.
         unmeasured: metric → why it has no value here.
+        ratio: bytes of all arrays over bytes of all files; NaN if there is a picture among them.
     """
 
     codec: str
@@ -99,6 +102,7 @@ class Point:
     decode_seconds: float
     files: int
     unmeasured: dict[str, str] = field(default_factory=dict)
+    ratio: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,7 @@ def average(rows: Iterable[Row]) -> list[Point]:
                 decode_seconds=float(np.median([row.decode_seconds for row in group])),
                 files=len(group),
                 unmeasured={n: f"It does not take the kind of {file}." for n, file in lacking.items() if file},
+                ratio=sum(row.ratio * row.bytes for row in group) / max(sum(row.bytes for row in group), 1),
             )
         )
     return points
@@ -308,12 +313,12 @@ def _fill(
     try:
         options = loaded.encode_options(row.setting)
         start = time.perf_counter()
-        compressed = loaded.compress(x, info, options)
+        compressed = loaded.compress(x, info, options, picture.metadata)
         encode_seconds = time.perf_counter() - start
         write_bytes(place, compressed.data, force=True)
         data = read_bytes(place)
         start = time.perf_counter()
-        x_hat = loaded.decompress(container.unpack(data, str(place)), source=str(place))
+        x_hat = loaded.decompress(container.unpack(data, str(place), info.nbytes), source=str(place))
         decode_seconds = time.perf_counter() - start
         values = measure(x, x_hat, info, metrics, registry, device)
     except CodectkError as error:
@@ -329,6 +334,7 @@ def _fill(
         encode_seconds=encode_seconds,
         decode_seconds=decode_seconds,
         notes=dict(compressed.notes),
+        ratio=float("nan") if info.is_image else info.nbytes / len(data),
     )
 
 

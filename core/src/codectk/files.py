@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -96,6 +97,40 @@ def atomic_output(path: Path, force: bool = False) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, force: bool = False) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its name when the block ends well, and is deleted when it does not.
+
+    With `force`, what is there is replaced; whether that may be is for the caller to know.
+
+    Raises:
+        OutputError: the path exists and `force` is false, or the file system refuses.
+    """
+    if os.path.lexists(path) and not force:
+        raise _exists(path)
+    temporary: Path | None = None
+    try:
+        target = _target(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stem = os.fsencode(path.stem)[:_KEPT_BYTES].decode(errors="ignore")
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{stem}."))
+        (temporary / "new").mkdir()
+        yield temporary / "new"
+        if target.exists():
+            target.rename(temporary / "old")
+        try:
+            (temporary / "new").rename(target)
+        except OSError:
+            if (temporary / "old").exists():
+                (temporary / "old").rename(target)
+            raise
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes, force: bool = False) -> None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
 
 from codectk.arrays import Array, ArrayInfo
 from codectk.errors import InputError, OutputError
-from codectk.files import atomic_output, read_bytes
+from codectk.files import MAX_INPUT_BYTES, atomic_output, read_bytes
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".jp2", ".j2k", ".jpx"}) | frozenset(
     {".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".tga", ".ico"}
@@ -57,18 +57,21 @@ class Picture:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_image(path: Path, background: str | None = None, depth: int | None = None) -> Picture:
+def read_image(
+    path: Path, background: str | None = None, depth: int | None = None, max_bytes: int = MAX_INPUT_BYTES
+) -> Picture:
     """Read a picture upright and in sRGB.
 
     Args:
         path: a file in any format that Pillow opens.
         background: colour to lay under transparent parts, by name or as `#rrggbb`; None keeps the transparency.
         depth: 8 reduces 16-bit pictures to 8 bits; None refuses those that Pillow cannot keep whole.
+        max_bytes: refuse larger files.
 
     Raises:
         InputError: the file is missing, damaged, not a picture, or holds what would be lost.
     """
-    data = read_bytes(path)
+    data = read_bytes(path, max_bytes)
     notes: list[str] = []
     with _plain_errors(path), Image.open(BytesIO(data)) as image:
         _refuse_lossy_reading(path, image, data, depth, notes)

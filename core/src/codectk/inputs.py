@@ -1,80 +1,99 @@
-"""Arrays in files of any kind: pictures, and numpy arrays as scientific fields."""
+"""Arrays in files of any kind: pictures, and scientific fields."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from codectk import images
+from codectk import fields, images
 from codectk.arrays import Array, ArrayInfo
 from codectk.errors import InputError
-from codectk.files import atomic_output, check_file
+from codectk.fields.stores import is_store
+from codectk.files import MAX_INPUT_BYTES, refuse_existing
 from codectk.images import Picture
 
-_FIELD_KINDS = {"float32": "field/f32", "float64": "field/f64"}
 
-
-def read_array(path: Path, background: str | None = None, depth: int | None = None) -> Picture:
-    """Read a picture, or a `.npy` array as a scientific field.
+def read_array(
+    path: Path, background: str | None = None, depth: int | None = None, max_bytes: int = MAX_INPUT_BYTES
+) -> Picture:
+    """Read a picture, or a field from a numpy, NetCDF, HDF5 or Zarr file.
 
     Args:
-        path: input file.
+        path: input file, with the name of a field behind a colon where it holds several.
         background, depth: see `codectk.images.read_image`.
+        max_bytes: refuse larger files, and fields that are larger when they are unpacked.
 
     Raises:
         InputError: the file is missing, damaged, or of a kind that cannot be kept whole.
     """
-    if path.suffix.lower() != ".npy":
-        return images.read_image(path, background, depth)
-    check_file(path)
-    try:
-        # Mapping checks the claimed shape against the file's length before anything is allocated.
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        x = np.array(mapped, order="C")
-    except Exception as error:  # numpy raises ValueError, OSError, EOFError, SyntaxError, … on damaged headers
-        raise InputError(f"{path} is not a numpy array file: {error}.", "Save it with numpy.save.") from None
-    x = x.astype(x.dtype.newbyteorder("="))
-    if x.dtype.name not in _FIELD_KINDS or not 1 <= x.ndim <= 5 or x.size == 0:
-        raise InputError(
-            f"{path} holds {x.dtype} of shape {x.shape}.", "Fields are float32 or float64, rank 1 to 5, not empty."
-        )
-    return Picture(x, ArrayInfo(_FIELD_KINDS[x.dtype.name], x.shape, value_range(x)))
+    if fields.is_field(path):
+        return fields.read_field(path, max_bytes)
+    return images.read_image(path, background, depth, max_bytes)
 
 
-def value_range(x: Array) -> tuple[float, float]:
-    """Smallest and largest finite value; zeros where there is none."""
-    finite = x[np.isfinite(x)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+def write_array(
+    path: Path, x: Array, info: ArrayInfo, force: bool = False, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Write a picture or a field by its ending, or any array as `.npy`.
 
-
-def write_array(path: Path, x: Array, info: ArrayInfo, force: bool = False) -> None:
-    """Write a picture by its ending, or any array as `.npy`.
+    Args:
+        path: output file, or folder of a Zarr store.
+        x, info: the array.
+        force: replace what is there.
+        metadata: `Header.metadata`, for formats that hold them.
 
     Raises:
-        OutputError: see `codectk.images.write_image`.
+        OutputError: see `codectk.images.write_image` and `codectk.fields.write_field`.
+        ContainerError: the metadata make no sense.
     """
-    if path.suffix.lower() != ".npy":
+    if path.suffix.lower() in fields.SUFFIXES:
+        fields.write_field(path, x, info, metadata or {}, force)
+    else:
         images.write_image(path, x, info, force)
-        return
-    with atomic_output(path, force) as temporary:
-        np.save(temporary, x, allow_pickle=False)
 
 
-def default_suffix(info: ArrayInfo) -> str:
+def refuse_output(path: Path, force: bool) -> None:
+    """Stop before work is done whose result could not be stored.
+
+    Raises:
+        OutputError: see `codectk.files.refuse_existing`; with `force`, a Zarr store may be replaced too.
+    """
+    if path.suffix.lower() in fields.SUFFIXES:
+        fields.refuse_output(path, force)
+    else:
+        refuse_existing(path, force)
+
+
+def default_suffix(info: ArrayInfo, metadata: Mapping[str, Any] | None = None) -> str:
     """Ending of a decompressed file where the user names none."""
-    return ".png" if info.is_image else ".npy"
+    return ".png" if info.is_image else fields.default_suffix(metadata or {})
 
 
-def find_inputs(folder: Path) -> list[Path]:
-    """All pictures and arrays in a folder and its subfolders, in order of their paths.
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder of inputs; a Zarr store is an input itself."""
+    return path.is_dir() and not is_store(path)
+
+
+def plain_path(path: Path) -> Path:
+    """The path of an input as a name for what is made of it: `climate.nc:sea/t2m` gives `climate.sea.t2m.nc`."""
+    place, name = fields.split(path)
+    return place.with_name(f"{place.stem}.{name.replace('/', '.')}{place.suffix}") if name else path
+
+
+def find_inputs(place: Path) -> list[Path]:
+    """All pictures and fields in a folder and its subfolders, in order of their paths; or those of one file or store.
+
+    A file of several fields stands for each of them, by its name behind a colon.
 
     Raises:
         InputError: the folder is missing or holds none.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder.", "Check the path.")
-    endings = images.SUFFIXES | {".npy"}
-    named = (p for p in folder.rglob("*") if p.suffix.lower() in endings and not p.name.startswith("."))
-    found = sorted(p for p in named if p.is_file())
+    if not is_folder(place):
+        if place.is_file() or fields.is_field(place):
+            return fields.members(place)
+        raise InputError(f"{place} is not a folder.", "Check the path.")
+    endings = images.SUFFIXES | fields.SUFFIXES
+    named = (p for p in place.rglob("*") if p.suffix.lower() in endings and not p.name.startswith("."))
+    found = sorted(p for p in named if p.is_file() or is_store(p))
     if not found:
-        raise InputError(f"{folder} holds no pictures or .npy arrays.", "Check the path.")
-    return found
+        raise InputError(f"{place} holds no pictures or fields.", "Check the path.")
+    return [member for path in found for member in fields.members(path)]

@@ -1,6 +1,7 @@
 """The setting of a codec that reaches a wanted size or quality: bisection over its rate ladder, with real files."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from codectk import container
@@ -18,6 +19,7 @@ def compress_to(
     *,
     bpp: float | None = None,
     psnr: float | None = None,
+    metadata: Mapping[str, Any] = MappingProxyType({}),
 ) -> Compressed:
     """The best file of at most a size, or the smallest of at least a quality.
 
@@ -29,6 +31,7 @@ def compress_to(
         values: encode options besides those of the ladder; they win over it.
         bpp: most bits per pixel (per value for fields), of the whole file.
         psnr: least peak signal-to-noise ratio in dB, of what the file decodes to.
+        metadata: see `LoadedCodec.compress`.
 
     Raises:
         OptionsError: not exactly one of the two is asked, the codec has no ladder, or no rung of it gets there.
@@ -44,7 +47,7 @@ def compress_to(
         )
 
     def make(rung: int) -> Compressed:
-        return loaded.compress(x, info, loaded.encode_options(ladder[rung]))
+        return loaded.compress(x, info, loaded.encode_options(ladder[rung]), metadata)
 
     if bpp is not None:
         return _largest(make, len(ladder), int(bpp * info.pixels / 8), bpp)
@@ -73,7 +76,7 @@ def _good_enough(loaded: LoadedCodec, make: Any, rungs: int, x: Array, info: Arr
         middle = (low + high) // 2
         made = make(middle)
         metric = PSNR()
-        metric.update(x, loaded.decompress(container.unpack(made.data)), info)
+        metric.update(x, loaded.decompress(container.unpack(made.data, max_array_bytes=info.nbytes)), info)
         reached = metric.compute()["psnr"]
         if reached >= psnr:
             best, high = made, middle - 1

@@ -81,7 +81,7 @@ def command(
     if crop and size:
         raise click.UsageError("Give --crop or --size, not both.")
     registry = load_registry()
-    files = [data] if data.is_file() else find_inputs(data)
+    files = find_inputs(data)
     for name in (RESULT, ROWS) if out else ():
         refuse_existing(Path(out or "", name), force)
     chosen = candidates(codecs, weights, device, registry, rate_points=all_points)

@@ -11,7 +11,7 @@ import click
 from codectk.errors import CodectkError, UnknownName
 from codectk.specs import CodecSpec
 from codectk_cli.bridge import Model, OptionsCommand, given
-from codectk_cli.shared import codec_of, complete_codec, each, load_registry, plan_outputs, warn
+from codectk_cli.shared import ByteSize, codec_of, complete_codec, each, load_registry, plan_outputs, warn
 
 if TYPE_CHECKING:
     from codectk.compression import LoadedCodec
@@ -46,7 +46,7 @@ class CompressCommand(OptionsCommand):
     cls=CompressCommand,
     epilog="The codec's own options: codectk compress -c CODEC --help",
 )
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE|FOLDER…")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE[:FIELD]|FOLDER…")
 @click.option("-c", "--codec", help="Codec to use; not needed with -w.", shell_complete=complete_codec)
 @click.option("-w", "--weights", type=click.Path(path_type=Path), help="Weights file.")
 @click.option("-o", "--out", type=click.Path(), help="Output file, or folder for several inputs.")
@@ -61,6 +61,13 @@ class CompressCommand(OptionsCommand):
     help="Largest bits per pixel: search the setting.",
 )
 @click.option("--psnr", type=float, help="Least quality in dB: search the smallest file that has it.")
+@click.option(
+    "--max-bytes",
+    type=ByteSize(),
+    default="16G",
+    show_default=True,
+    help="Largest file or field to read, such as 500M or 2T. Fields need not fit into memory.",
+)
 @click.option("--device", default="auto", show_default=True, help="Where networks run: auto, cpu, cuda or cuda:N.")
 @click.pass_context
 def command(
@@ -75,10 +82,14 @@ def command(
     depth: str | None,
     bpp: float | None,
     psnr: float | None,
+    max_bytes: int,
     device: str,
     **_: Any,
 ) -> int:
-    """Compress pictures and arrays to .ctk files, beside the originals or to -o."""
+    """Compress pictures and fields to .ctk files, beside the originals or to -o.
+
+    Fields are read from .npy, .npz, NetCDF, HDF5 and Zarr; in a file of several, one is named as in climate.nc:t2m.
+    """
     from codectk.compression import load_codec
     from codectk.files import refuse_existing, write_bytes
     from codectk.inputs import read_array
@@ -92,7 +103,7 @@ def command(
 
     def work(source: Path, target: Path) -> None:
         refuse_existing(target, force)
-        picture = read_array(source, background, int(depth) if depth else None)
+        picture = read_array(source, background, int(depth) if depth else None, max_bytes)
         for note in picture.notes:
             warn(f"{source}: {note}.")
         write_bytes(target, _compress(loaded, picture, values, source, bpp, psnr), force)
@@ -122,10 +133,10 @@ def _compress(
     """The bytes of the file; an error names the input."""
     try:
         if bpp is None and psnr is None:
-            return loaded.compress(picture.x, picture.info, loaded.encode_options(values)).data
+            return loaded.compress(picture.x, picture.info, loaded.encode_options(values), picture.metadata).data
         from codectk.target import compress_to
 
-        return compress_to(loaded, picture.x, picture.info, values, bpp=bpp, psnr=psnr).data
+        return compress_to(loaded, picture.x, picture.info, values, bpp=bpp, psnr=psnr, metadata=picture.metadata).data
     except CodectkError as error:
         raise type(error)(f"{source}: {error.problem}", error.next_step) from error
 

@@ -10,7 +10,7 @@ import click
 from codectk.errors import CodectkError
 from codectk.specs import CodecSpec
 from codectk_cli.bridge import Model, OptionsCommand, given
-from codectk_cli.shared import each, load_registry, plan_outputs, warn
+from codectk_cli.shared import ByteSize, each, load_registry, plan_outputs, warn
 
 if TYPE_CHECKING:
     from codectk.container import Container
@@ -44,7 +44,9 @@ class DecompressCommand(OptionsCommand):
 @click.option("-o", "--out", type=click.Path(), help="Output file, or folder for several inputs.")
 @click.option("--force", is_flag=True, help="Replace output files that exist.")
 @click.option("--device", default="auto", show_default=True, help="Where networks run: auto, cpu, cuda or cuda:N.")
-@click.option("--max-bytes", default=1 << 31, show_default=True, help="Largest array to decode, in bytes.")
+@click.option(
+    "--max-bytes", type=ByteSize(), default="2G", show_default=True, help="Largest array to decode, such as 500M or 2T."
+)
 @click.option(
     "--segments", type=click.IntRange(min=1), help="Decode the first so many segments alone (progressive codecs)."
 )
@@ -61,15 +63,18 @@ def command(
     segments: int | None,
     **_: Any,
 ) -> int:
-    """Decompress .ctk files to lossless pictures (.png, or the ending of -o) or .npy arrays.
+    """Decompress .ctk files to lossless pictures (.png, or the ending of -o) or to fields.
+
+    Fields go back into the format that they came from, or that of -o: .npy, .npz, .nc, .h5 or .zarr. All but .npy hold
+    what belongs to them too: name, dimensions, attributes, coordinates.
 
     A file that was cut, as by a download that broke off, is an error. Of a progressive codec's, --segments decodes what
     is there; one that ends right after a segment is decoded with a warning.
     """
     from codectk import container
     from codectk.compression import LoadedCodec, codec_name, load_codec
-    from codectk.files import read_bytes, refuse_existing
-    from codectk.inputs import default_suffix, write_array
+    from codectk.files import MAX_INPUT_BYTES, read_bytes
+    from codectk.inputs import default_suffix, refuse_output, write_array
 
     registry = load_registry()
     models = ctx.meta["codectk.models"]
@@ -78,18 +83,22 @@ def command(
     codecs: dict[str, LoadedCodec] = {}
 
     def work(source: Path, target: Path) -> None:
-        file = container.unpack(read_bytes(source), str(source), max_bytes, allow_cut=True)
+        file = container.unpack(
+            read_bytes(source, max(MAX_INPUT_BYTES, max_bytes)), str(source), max_bytes, allow_cut=True
+        )
         info = file.header.info
         # A name that came from the input still has its ending .ctk.
-        place = target if out is not None and target == Path(out) else target.with_suffix(default_suffix(info))
-        refuse_existing(place, force)
+        named = out is not None and target == Path(out)
+        place = target if named else target.with_suffix(default_suffix(info, file.header.metadata))
+        refuse_output(place, force)
         name = codec_name(file.header, registry)
         spec: CodecSpec = registry.find(CodecSpec, name).spec
         count = _what_is_there(file, spec, str(source), segments) if file.missing_bytes else segments
         if name not in codecs:
             codecs[name] = load_codec(name, weights if spec.needs_weights else None, device)
         options = codecs[name].decode_options(values)
-        write_array(place, codecs[name].decompress(file, options, str(source), count), info, force)
+        x_hat = codecs[name].decompress(file, options, str(source), count)
+        write_array(place, x_hat, info, force, file.header.metadata)
         click.echo(f"{source} → {place}  {' x '.join(map(str, info.shape))} {info.kind}")
 
     return each(plan, "decompressing", work)

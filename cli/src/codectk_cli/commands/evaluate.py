@@ -8,12 +8,14 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import StringIO
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from codectk.errors import OptionsError, OutputError, UnknownName
+from codectk_cli.report_figures import number
 from codectk_cli.shared import candidate_options, console, fail, load_registry, progress, table, warn
 
 if TYPE_CHECKING:
@@ -23,12 +25,18 @@ if TYPE_CHECKING:
 ROWS = "rows.jsonl"
 REPORT = "report.html"
 
+PICTURE_METRICS = ("psnr", "ssim")
+FIELD_METRICS = ("psnr", "nrmse", "max_error")
+
 
 @click.command("evaluate")
 @candidate_options
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for results and files.")
 @click.option(
-    "--metric", "metrics", multiple=True, default=("psnr", "ssim"), show_default=True, help="May be repeated."
+    "--metric",
+    "metrics",
+    multiple=True,
+    help="May be repeated. Without any: psnr and ssim for pictures, psnr, nrmse and max_error for fields.",
 )
 @click.option("--anchor", help="Codec that BD-rates on the screen are against; the first one if not given.")
 @click.option("--pictures", default=3, show_default=True, help="How many inputs the report shows.")
@@ -60,7 +68,8 @@ def command(
     from codectk_cli.report import write_report
 
     registry = load_registry()
-    files = [data] if data.is_file() else find_inputs(data)
+    files = find_inputs(data)
+    metrics = metrics or _usual_metrics(files)
     chosen = _choose(codecs, weights, metrics, anchor, device, registry)
     _make_room(out, force)
     read = partial(read_array, background=background, depth=int(depth) if depth else None)
@@ -75,6 +84,14 @@ def command(
     _show(points, compared, metrics, quality, anchor or chosen[0].label)
     click.echo(f"report: {out / REPORT}")
     return 1 if rows and all(row.error for row in rows) else 0
+
+
+def _usual_metrics(files: Sequence[Path]) -> tuple[str, ...]:
+    from codectk.fields import is_field
+
+    fields = [is_field(file) for file in files]
+    usual = (*(() if all(fields) else PICTURE_METRICS), *(FIELD_METRICS if any(fields) else ()))
+    return tuple(dict.fromkeys(usual))
 
 
 def _choose(
@@ -195,13 +212,15 @@ def _show(
     quality: str | None,
     anchor: str,
 ) -> None:
-    numbers = ("bpp", *metrics, "encode s", "decode s", "files")
+    fields = any(isfinite(p.ratio) for p in points)
+    numbers = ("bpp", *(["ratio"] if fields else []), *metrics, "encode s", "decode s", "files")
     shown = table("codec", "setting", *numbers, right=numbers)
     for p in points:
         setting = " ".join(f"{k}={v}" for k, v in p.setting.items())
-        values = [f"{p.metrics[m]:.4f}" if m in p.metrics else "" for m in metrics]
+        values = [number(p.ratio) if isfinite(p.ratio) else ""] if fields else []
+        values += [number(p.metrics[m]) if m in p.metrics else "" for m in metrics]
         times = (f"{p.encode_seconds:.3f}", f"{p.decode_seconds:.3f}", str(p.files))
-        shown.add_row(p.codec, setting, f"{p.bpp:.4f}", *values, *times)
+        shown.add_row(p.codec, setting, number(p.bpp), *values, *times)
     console().print(shown, markup=False)
     for (a, b), result in compared.items():
         if a == anchor:
@@ -220,6 +239,4 @@ def _csv(flat: list[dict[str, Any]]) -> str:
 
 
 def _finite(value: Any) -> Any:
-    import math
-
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return None if isinstance(value, float) and not isfinite(value) else value

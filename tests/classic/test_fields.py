@@ -107,6 +107,19 @@ def test_nan_and_infinities_come_back_bit_by_bit(name, dtype):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_fill_values_are_missing_values(name):
+    x, info = field()
+    plain = compressed(name, x, info).data
+    x[:3, :, 3] = 1e20
+    data = compressed(name, x, replace(info, fill_value=1e20)).data
+    x_hat, _ = decompress(data)
+    there = x < 1e20
+    assert (x_hat[~there] == x[~there]).all()
+    assert largest(x[there], x_hat[there]) <= 1e-3 * float(x[there].max() - x[there].min())
+    assert len(data) < 1.5 * len(plain), "the bound is a part of the range without them"
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [0.0, 273.15, np.nan, np.inf, -1e38])
 def test_a_field_of_one_value_comes_back_exactly(name, value):
     x = np.full((6, 7, 8), value, np.float32)

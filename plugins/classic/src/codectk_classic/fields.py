@@ -1,7 +1,7 @@
 """The codecs for scientific fields with a bound on the error of every value: SZ3, ZFP and SPERR.
 
-    x ─ fill NaN and infinities ─ fold to at most three axes ─ library's encoder ─> segment 1, the library's bytes
-    segment 1 ─ library's decoder ─ compare with x ─ values beyond the bound, NaN, infinities ─ zlib ─> segment 2
+    x ─ fill what is missing ─ fold to at most three axes ─ library's encoder ─> segment 1, the library's bytes
+    segment 1 ─ library's decoder ─ compare with x ─ what is beyond the bound or missing ─ zlib ─> segment 2
     segment 1 ─ library's decoder ─ put in the values of segment 2 ─> x_hat
 
 The libraries run in a process of their own (`codectk_classic.isolation`), because they trust the bytes that they
@@ -14,12 +14,12 @@ from math import isfinite, prod
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from codectk.arrays import Array, ArrayInfo
+from codectk.arrays import Array, ArrayInfo, missing
 from codectk.checkpoint import Checkpoint
 from codectk.codec import Codec, Encoded
 from codectk.errors import OptionsError, PluginError
-from codectk.inputs import value_range
 from codectk_classic import headers
 from codectk_classic.isolation import LibraryError, field_process
 from codectk_classic.options import FieldOptions
@@ -58,26 +58,27 @@ class FieldCodec(Codec):
         return cls()
 
     def encode(self, x: Array, info: ArrayInfo, options: FieldOptions) -> Encoded:
-        """Code a field, decode it again, and store apart the values that are not within the bound.
+        """Code a field, decode it again, and store apart the values that are missing or not within the bound.
 
         Notes: `library_seconds` (the library's encoder alone, without the check), `exact_values` (of segment 2).
 
         Raises:
             OptionsError: both bounds are given.
         """
-        bound = _absolute(x, options)
-        finite = np.isfinite(x)
+        gaps = missing(x, info.fill_value)
+        low, high = _value_range(x, gaps)
+        bound = _absolute(low, high, options)
         data, seconds, x_hat = b"", 0.0, np.zeros_like(x)
         if 0 < bound < np.inf:
             shape = folded(info.shape, self.least_axes)
-            filled = x if finite.all() else np.where(finite, x, _centre(x))
+            filled = np.where(gaps, x.dtype.type(low / 2 + high / 2), x) if gaps.any() else x
             try:
                 data, seconds = field_process.encode(self.library, np.ascontiguousarray(filled).reshape(shape), bound)
                 x_hat = field_process.decode(self.library, data, shape, info.dtype).reshape(info.shape)
             except LibraryError:  # then all values that are not zero go into segment 2
                 data = b""
                 x_hat = np.zeros_like(x)
-        exact = ~finite | ~_within(x, x_hat, bound)
+        exact = gaps | ~_within(x, x_hat, bound)
         count = int(np.count_nonzero(exact))
         notes = {"library_seconds": seconds, "exact_values": float(count)}
         if not count:
@@ -193,8 +194,14 @@ def folded(shape: tuple[int, ...], least_axes: int) -> tuple[int, ...]:
     return (1,) * (least_axes - len(shape)) + shape
 
 
-def _absolute(x: Array, options: FieldOptions) -> float:
-    """The bound in the unit of the values; 0 where the finite values are all the same.
+def _value_range(x: Array, gaps: NDArray[np.bool_]) -> tuple[float, float]:
+    """Smallest and largest value that is not missing; zeros where there is none."""
+    there = x[~gaps]
+    return (float(there.min()), float(there.max())) if there.size else (0.0, 0.0)
+
+
+def _absolute(low: float, high: float, options: FieldOptions) -> float:
+    """The bound in the unit of the values, of which `low` is the smallest; 0 where they are all the same.
 
     Raises:
         OptionsError: both bounds are given.
@@ -203,15 +210,8 @@ def _absolute(x: Array, options: FieldOptions) -> float:
         raise OptionsError("abs_error and rel_error are both given.", "Leave one of them out.")
     if options.abs_error is not None:
         return options.abs_error
-    low, high = value_range(x)
     bound = (DEFAULT_REL_ERROR if options.rel_error is None else options.rel_error) * (high - low)
     return bound if isfinite(bound) else 0.0
-
-
-def _centre(x: Array) -> Any:
-    """What stands where a value is not finite: the middle of the others, in the type of `x`."""
-    low, high = value_range(x)
-    return x.dtype.type(low / 2 + high / 2)
 
 
 def _within(x: Array, x_hat: Array, bound: float) -> Any:

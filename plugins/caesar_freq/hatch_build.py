@@ -17,7 +17,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARY = "src/codectk_caesar_freq/_native.so"
 FLAGS = ["-std=gnu11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-math-errno"]
-FLAGS += ["-ffp-contract=off"]  # a fused multiply-add would give other values on other machines
+FLAGS += ["-ffp-contract=off", "-pthread"]  # a fused multiply-add would give other values on other machines
 ZIG = [sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline", "-fno-sanitize=undefined"]
 
 

@@ -1,0 +1,150 @@
+/* Weights of the taps of every pass by least squares on a sample of rows of the original, with the quantiser's noise on
+   the neighbours taken into account. Only encoders run this; the weights are in the stream. */
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "grid.h"
+#include "wide.h"
+
+enum { OK = 0, NO_MEMORY = -1, WEIGHT_ONE = 4096, MOST_WEIGHT = 32767, LANES = 8 };
+enum { COLUMNS = TAPS + 1 }; /* the last is the value itself */
+
+#define REAL float
+#define NAME(x) fit_##x
+#define ROUND(x) rintf(x)
+typedef struct {
+    int unused;
+} Progress;
+INLINE void announce(Progress *p, int64_t done) { (void)p, (void)done; }
+INLINE void wait_for(Progress *p, int64_t done) { (void)p, (void)done; }
+#include "lifting.h"
+
+typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4)));
+
+typedef struct {
+    double products[COLUMNS][COLUMNS]; /* lower half */
+    double values;
+} Moments;
+
+INLINE double dot(const float *a, const float *b, int64_t count) {
+    Lanes sum = {0};
+    int64_t k = 0;
+    for (; k + LANES <= count; k += LANES) sum += *(const Lanes *)(a + k) * *(const Lanes *)(b + k);
+    double total = 0;
+    for (int i = 0; i < LANES; i++) total += sum[i];
+    for (; k < count; k++) total += (double)a[k] * b[k];
+    return total;
+}
+
+/* Add the products of one row: distances of taps and value from the base, 0 where a tap or the value is masked. */
+INLINE void add_products(Moments *moments, fit_Rows *r, float *columns, const Pass *p, const float *z, const uint8_t *mask,
+                         int64_t at) {
+    const int64_t m = p->count[2], width = r->width;
+    for (int i = 0; i < COLUMNS; i++) {
+        float *column = columns + i * width;
+        const float *source = i < TAPS ? r->source[i] : NULL;
+        if (i == TAPS)
+            for (int64_t k = 0; k < m; k++) column[k] = z[at + k * p->step[2]] - r->base[k];
+        else if (source)
+            for (int64_t k = 0; k < m; k++) column[k] = source[k] - r->base[k];
+        else /* the value just before */
+            for (int64_t k = 0; k < m; k++) column[k] = k ? z[at + (k - 1) * p->step[2]] - r->base[k] : 0;
+    }
+    int64_t valid = m;
+    if (mask)
+        for (int64_t k = 0; k < m; k++)
+            if (mask[at + k * p->step[2]]) {
+                valid--;
+                for (int i = 0; i < COLUMNS; i++) columns[i * width + k] = 0;
+            }
+    for (int i = 0; i < COLUMNS; i++)
+        for (int j = 0; j <= i; j++) moments->products[i][j] += dot(columns + i * width, columns + j * width, m);
+    moments->values += (double)valid;
+}
+
+/* Noise of variance v on every neighbour: of a tap minus the base, and of the first two taps, which make the base. */
+static void add_noise(Moments *moments, double variance) {
+    const double v = variance * moments->values;
+    for (int i = 0; i < TAPS; i++)
+        for (int j = 0; j <= i; j++)
+            moments->products[i][j] += v * ((i == j) + 0.5 - 0.5 * (i < 2) - 0.5 * (j < 2));
+    for (int j = 0; j < TAPS; j++) moments->products[TAPS][j] += v * (0.5 - 0.5 * (j < 2));
+}
+
+/* Solve for the weights; returns the mean square that remains, or that of the base where there is nothing to fit. */
+static double solve(const Moments *moments, int16_t *weights) {
+    double a[TAPS][TAPS], b[TAPS], solution[TAPS];
+    const double all = moments->products[TAPS][TAPS];
+    memset(weights, 0, sizeof(int16_t) * TAPS);
+    if (moments->values < 4 * TAPS) return moments->values ? all / moments->values : 0;
+    for (int i = 0; i < TAPS; i++) {
+        for (int j = 0; j < TAPS; j++) a[i][j] = moments->products[i > j ? i : j][i > j ? j : i];
+        b[i] = moments->products[TAPS][i];
+        a[i][i] += 1e-7 * a[i][i] + 1e-12 * all + 1e-300;
+    }
+    for (int i = 0; i < TAPS; i++) { /* Cholesky, a = l l' */
+        for (int j = 0; j <= i; j++) {
+            double sum = a[i][j];
+            for (int k = 0; k < j; k++) sum -= a[i][k] * a[j][k];
+            if (i > j)
+                a[i][j] = sum / a[j][j];
+            else if (sum > 0)
+                a[i][i] = sqrt(sum);
+            else
+                return all / moments->values;
+        }
+        for (int k = 0; k < i; k++) b[i] -= a[i][k] * b[k];
+        b[i] /= a[i][i];
+    }
+    double explained = 0;
+    for (int i = TAPS - 1; i >= 0; i--) {
+        solution[i] = b[i];
+        explained += b[i] * b[i];
+        for (int k = i + 1; k < TAPS; k++) solution[i] -= a[k][i] * solution[k];
+        solution[i] /= a[i][i];
+        if (!(fabs(solution[i]) * WEIGHT_ONE < MOST_WEIGHT)) return all / moments->values;
+    }
+    for (int i = 0; i < TAPS; i++) weights[i] = (int16_t)rint(solution[i] * WEIGHT_ONE);
+    return (all - explained > 0 ? all - explained : 0) / moments->values;
+}
+
+/* Fit a pass on about `sample` of its values. */
+INLINE double fit_pass(const Grid *g, const Pass *p, const float *z, const uint8_t *mask, double noise, int64_t sample,
+                       fit_Rows *rows, float *columns, int16_t *weights) {
+    Moments moments = {0};
+    Tap taps[TAPS];
+    list_taps(p, taps);
+    const int64_t count = p->count[0] * p->count[1], wanted = sample / p->count[2] + 1;
+    const int64_t every = count > wanted ? count / wanted : 1;
+    for (int64_t row = every / 2; row < count; row += every) {
+        /* Rows at a fixed distance would all lie at one place of H where that divides its length. */
+        int64_t moved = every > 2 ? row + (row * 7919) % every - every / 2 : row;
+        moved = moved < count ? moved : count - 1;
+        const int64_t t = p->begin[0] + moved / p->count[1] * p->step[0], h = p->begin[1] + moved % p->count[1] * p->step[1];
+        fit_gather(rows, g, p, taps, z, t, h);
+        add_products(&moments, rows, columns, p, z, mask, t * row_stride(g, 0) + h * row_stride(g, 1) + p->begin[2]);
+    }
+    add_noise(&moments, noise);
+    return solve(&moments, weights);
+}
+
+/* Weights (passes, TAPS) and mean squares that remain (passes); returns the number of passes, or NO_MEMORY. */
+INLINE int fit(const Grid *g, const float *z, const uint8_t *mask, double noise, int64_t sample, int16_t *weights,
+               double *left) {
+    Pass passes[MAX_PASSES];
+    const int n = list_passes(g, passes);
+    fit_Rows rows;
+    if (fit_make_rows(&rows, g->shape[2])) return NO_MEMORY;
+    float *columns = malloc(sizeof(float) * COLUMNS * (size_t)g->shape[2]);
+    for (int i = 0; columns && i < n; i++)
+        left[i] = fit_pass(g, passes + i, z, mask, noise, sample, &rows, columns, weights + i * TAPS);
+    free(rows.base);
+    free(columns);
+    return columns ? n : NO_MEMORY;
+}
+
+EXPORTED(int, fit,
+         (const Grid *g, const float *z, const uint8_t *mask, double noise, int64_t sample, int16_t *weights, double *left),
+         (g, z, mask, noise, sample, weights, left))

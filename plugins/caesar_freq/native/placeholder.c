@@ -1,1 +1,0 @@
-int caesar_placeholder;

@@ -1,0 +1,219 @@
+"""The compiled parts, `native/*.c`: loaded without any package of their own, called with checked arrays only."""
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codectk.arrays import Array
+from codectk.errors import CodectkError, ContainerError, PluginError
+
+LIBRARY = Path(__file__).parent / "_native.so"
+AXES = 3
+TAPS = 25
+MAX_LEVELS = 6
+MAX_PASSES = AXES * MAX_LEVELS
+GROUPS = 3
+MOST_BLOCK = 64
+SLACK = 4096
+"""Bytes of an output buffer beyond four for each value; streams that need more are not worth their name."""
+
+Shape = tuple[int, int, int]
+Weights = NDArray[np.int16]
+Integers = NDArray[np.int32]
+Doubles = NDArray[np.float64]
+
+_three32, _three64 = ctypes.c_int32 * AXES, ctypes.c_int64 * AXES
+
+
+class Grid(ctypes.Structure):
+    """`Grid` of grid.h."""
+
+    _fields_ = (("shape", _three32), ("order", _three32), ("levels", ctypes.c_int32))
+
+    @classmethod
+    def of(cls, shape: Shape, order: Sequence[int]) -> "Grid":
+        """The grid of a block, with as many levels as its longest axis allows."""
+        return cls(_three32(*shape), _three32(*order), min(MAX_LEVELS, (max(shape) - 1).bit_length()))
+
+
+class _Streams(ctypes.Structure):
+    _fields_ = (("data", ctypes.c_void_p * GROUPS), ("size", ctypes.c_int64 * GROUPS), ("room", ctypes.c_int64))
+
+
+class _Blocks(ctypes.Structure):
+    _fields_ = (("shape", _three64), ("blocks", _three64))
+
+
+class _Box(ctypes.Structure):
+    _fields_ = (("begin", _three64), ("size", _three64), ("parent", _three64))
+
+
+Box = tuple[Shape, Shape, Shape]
+"""Where a part of an array begins, its size, and where its parent begins or -1, -1, -1."""
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The shared library, with its functions' types.
+
+    Raises:
+        PluginError: it was not built, or for another machine.
+    """
+    try:
+        lib = ctypes.CDLL(str(LIBRARY))
+    except OSError as error:
+        raise PluginError(
+            f"codectk-caesar-freq's compiled part does not load ({error}).", "Install codectk-caesar-freq again."
+        ) from None
+    pointer, i32, i64, grid = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.POINTER(Grid)
+    lib.caesar_fit.argtypes = [grid, pointer, pointer, ctypes.c_double, i64, pointer, pointer]
+    for name, real in (("f32", ctypes.c_float), ("f64", ctypes.c_double)):
+        function = getattr(lib, f"caesar_lift_{name}")
+        function.argtypes = [grid, *[pointer] * 4, real, i32, pointer, ctypes.POINTER(_Streams), i32]
+    lib.caesar_dct.argtypes = [pointer, *[i64] * 4, i32]
+    lib.caesar_wavelet.argtypes = [pointer, *[i64] * 4, i32, i32]
+    planes: list[Any] = [ctypes.POINTER(_Blocks), pointer, i64, pointer, pointer, i64]
+    lib.caesar_encode_planes.argtypes = lib.caesar_decode_planes.argtypes = planes
+    lib.caesar_encode_planes.restype = i64
+    return lib
+
+
+def _check(result: int) -> int:
+    if result == -1:
+        raise MemoryError("the compiled part of codectk-caesar-freq got no memory")
+    if result < 0:
+        raise CodectkError("A stream is larger than the values it stands for.", "Ask for a wider bound.")
+    return result
+
+
+def _address(x: Array | None) -> int | None:
+    return None if x is None else x.ctypes.data
+
+
+def fit(grid: Grid, z: Array, mask: Array | None, noise: float, sample: int) -> tuple[Weights, Doubles]:
+    """Weights of the taps of every pass, (passes, TAPS) int16, and the mean squares that they leave, (passes,).
+
+    Args:
+        grid: of the block.
+        z: float32 (T, H, W), contiguous.
+        mask: uint8 (T, H, W), 1 where values are not coded, or None.
+        noise: variance of the quantiser's error.
+        sample: values of each pass to look at.
+    """
+    weights, left = np.zeros((MAX_PASSES, TAPS), np.int16), np.zeros(MAX_PASSES)
+    where = z.ctypes.data, _address(mask)
+    passes = _check(library().caesar_fit(grid, *where, noise, sample, weights.ctypes.data, left.ctypes.data))
+    return weights[:passes], left[:passes]
+
+
+def _lift(z: Array | None, z_hat: Array, grid: Grid, *rest: Any) -> int:
+    name = "f32" if z_hat.dtype == np.float32 else "f64"
+    function = getattr(library(), f"caesar_lift_{name}")
+    return _check(function(grid, _address(z), z_hat.ctypes.data, *rest))
+
+
+def lift_encode(
+    grid: Grid, z: Array, mask: Array | None, weights: Weights, step: float, lattice: bool, threads: int
+) -> tuple[list[bytes], Array]:
+    """Quantise and code a block; see lifting.c.
+
+    Args:
+        z: float32 or float64 (T, H, W), contiguous; |z| / step below 2^30.
+        step: distance of quantised values; with `lattice` an odd integer, and z holds integers.
+
+    Returns:
+        The streams of the groups of levels, and the values as the decoder will have them.
+
+    Raises:
+        CodectkError: the streams would be larger than the values.
+    """
+    z_hat, q = np.empty_like(z), np.empty(z.size, np.int32)
+    room = 4 * z.size + SLACK
+    buffers = [np.empty(room, np.uint8) for _ in range(GROUPS)]
+    data = (ctypes.c_void_p * GROUPS)(*(buffer.ctypes.data for buffer in buffers))
+    streams = _Streams(data, (ctypes.c_int64 * GROUPS)(), room)
+    where = _address(mask), weights.ctypes.data
+    _lift(z, z_hat, grid, *where, step, lattice, q.ctypes.data, ctypes.byref(streams), threads)
+    return [buffer[:size].tobytes() for buffer, size in zip(buffers, streams.size, strict=True)], z_hat
+
+
+def lift_quantise(grid: Grid, z: Array, mask: Array | None, weights: Weights, step: float) -> Array:
+    """The values as a decoder would have them, without coding."""
+    z_hat, q = np.empty_like(z), np.empty(z.size, np.int32)
+    _lift(z, z_hat, grid, _address(mask), weights.ctypes.data, step, False, q.ctypes.data, None, 1)
+    return z_hat
+
+
+def lift_decode(
+    grid: Grid,
+    dtype: Any,
+    mask: Array | None,
+    weights: Weights,
+    step: float,
+    lattice: bool,
+    streams: Sequence[bytes | None],
+    threads: int,
+) -> Array:
+    """The values of a block; of groups whose stream is None all quantised values are 0."""
+    z_hat = np.empty(tuple(grid.shape), dtype)
+    q = np.empty(z_hat.size, np.int32)
+    kept = [ctypes.create_string_buffer(s, len(s) + 1) if s is not None else None for s in streams]
+    pointers = (ctypes.c_void_p * GROUPS)(*(ctypes.addressof(k) if k is not None else None for k in kept))
+    sizes = (ctypes.c_int64 * GROUPS)(*(len(s) if s is not None else 0 for s in streams))
+    given = _Streams(pointers, sizes, 0)
+    where = _address(mask), weights.ctypes.data
+    _lift(None, z_hat, grid, *where, step, lattice, q.ctypes.data, ctypes.byref(given), threads)
+    return z_hat
+
+
+def dct(x: Doubles, axis: int, blocks: int, inverse: bool = False) -> None:
+    """Orthonormal DCT-II, in place, of nearly equal blocks of at most MOST_BLOCK values along an axis."""
+    before, length, after = _split(x, axis)
+    if not -(-length // MOST_BLOCK) <= blocks <= length:
+        raise ValueError(f"{blocks} blocks of {length} values")
+    _check(library().caesar_dct(x.ctypes.data, before, length, after, blocks, inverse))
+
+
+def wavelet(x: Doubles, axis: int, part: int, kind: int, inverse: bool = False) -> None:
+    """One level of a wavelet (0 Haar, 1 CDF 9/7), in place, on the first `part` values along an axis."""
+    before, length, after = _split(x, axis)
+    if not 1 <= part <= length:
+        raise ValueError(f"{part} of {length} values")
+    _check(library().caesar_wavelet(x.ctypes.data, before, length, after, part, kind, inverse))
+
+
+def _split(x: Doubles, axis: int) -> tuple[int, int, int]:
+    if x.dtype != np.float64 or not x.flags.c_contiguous or not x.flags.writeable:
+        raise ValueError("transforms work on contiguous float64 arrays")
+    return int(np.prod(x.shape[:axis])), x.shape[axis], int(np.prod(x.shape[axis + 1 :]))
+
+
+def encode_planes(q: Integers, blocks: Shape = (1, 1, 1), boxes: Sequence[Box] = ()) -> bytes:
+    """The stream of quantised coefficients (T, H, W): of blocks, or of boxes if there are any.
+
+    Raises:
+        CodectkError: it would be larger than the values.
+    """
+    out = np.empty(4 * q.size + SLACK, np.uint8)
+    size = library().caesar_encode_planes(*_plan(q, blocks, boxes), q.ctypes.data, out.ctypes.data, out.size)
+    return out[: _check(size)].tobytes()
+
+
+def decode_planes(data: bytes, shape: Shape, blocks: Shape = (1, 1, 1), boxes: Sequence[Box] = ()) -> Integers:
+    """The coefficients of a stream, int32 (T, H, W)."""
+    q = np.zeros(shape, np.int32)
+    _check(library().caesar_decode_planes(*_plan(q, blocks, boxes), q.ctypes.data, data, len(data)))
+    return q
+
+
+def _plan(q: Integers, blocks: Shape, boxes: Sequence[Box]) -> tuple[Any, Any, int]:
+    if any(not 1 <= count <= length for count, length in zip(blocks, q.shape, strict=True)):
+        raise ContainerError("The blocks do not fit the array.", "Copy or download the file again.")
+    plan = _Blocks(_three64(*q.shape), _three64(*blocks))
+    parts = (_Box * len(boxes))(*(_Box(*(_three64(*three) for three in box)) for box in boxes))
+    return ctypes.byref(plan), ctypes.cast(parts, ctypes.c_void_p) if boxes else None, len(boxes)

@@ -232,7 +232,7 @@ def first_segments(file: Container, count: int, source: str = "the file") -> byt
 def _unpack_header(data: bytes, source: str, max_array_bytes: int) -> tuple[Header, list[int], int]:
     if data[: len(MAGIC)] != MAGIC:
         raise ContainerError(f"{source} is not a .ctk file.", "Compress a file with `codectk compress` to make one.")
-    reader = _Reader(data, len(MAGIC), len(data), source)
+    reader = Reader(data, len(MAGIC), len(data), source)
     version = reader.byte()
     if version != CONTAINER_VERSION:
         raise ContainerError(
@@ -242,12 +242,12 @@ def _unpack_header(data: bytes, source: str, max_array_bytes: int) -> tuple[Head
     flags = reader.byte()
     length = reader.varint(MAX_HEADER)
     end = reader.at + length
-    check = _Reader(data, end, len(data), source).u32()
+    check = Reader(data, end, len(data), source).u32()
     if crc32(data[:end]) != check:
         raise ContainerError(f"{source} is damaged: its header does not match its check sum.", _COPY_AGAIN)
     if flags & ~(HAS_WEIGHTS | HAS_SYMBOL_CHECK | HAS_METADATA):
         raise ContainerError(f"{source} uses features that this codectk does not know.", "Update codectk-core.")
-    body = _Reader(data, reader.at, end, source)
+    body = Reader(data, reader.at, end, source)
     header, checks = _unpack_body(body, flags, source)
     if body.at != end:
         raise ContainerError(f"{source} has a header of the wrong length.", _COPY_AGAIN)
@@ -259,7 +259,7 @@ def _unpack_header(data: bytes, source: str, max_array_bytes: int) -> tuple[Head
     return header, checks, end + 4
 
 
-def _unpack_body(reader: "_Reader", flags: int, source: str) -> tuple[Header, list[int]]:
+def _unpack_body(reader: "Reader", flags: int, source: str) -> tuple[Header, list[int]]:
     codec = reader.name()
     distribution = reader.name(default_distribution(codec))
     bitstream_version = reader.varint(1 << 31)
@@ -276,7 +276,7 @@ def _unpack_body(reader: "_Reader", flags: int, source: str) -> tuple[Header, li
     return (_with_metadata(header, reader, source) if flags & HAS_METADATA else header), checks
 
 
-def _unpack_info(reader: "_Reader", source: str) -> ArrayInfo:
+def _unpack_info(reader: "Reader", source: str) -> ArrayInfo:
     code = reader.byte()
     kind = kind_from_code(code)
     if kind is None:
@@ -313,7 +313,7 @@ def _pack_metadata(header: Header) -> bytes:
     return varint(len(text)) + varint(len(packed)) + packed
 
 
-def _with_metadata(header: Header, reader: "_Reader", source: str) -> Header:
+def _with_metadata(header: Header, reader: "Reader", source: str) -> Header:
     length = reader.varint(MAX_METADATA)
     packed = reader.bytes(reader.varint(MAX_METADATA))
     stream = zlib.decompressobj()
@@ -352,7 +352,7 @@ def _text(data: bytes) -> bytes:
     return varint(len(data)) + data
 
 
-class _Reader:
+class Reader:
     """Reads values from `data[at:end]`; whatever is missing or out of bounds is a `ContainerError`."""
 
     def __init__(self, data: bytes, at: int, end: int, source: str) -> None:

@@ -19,6 +19,7 @@ from codectk_cli.shared import console, load_registry, table
 if TYPE_CHECKING:
     from codectk.arrays import Array
     from codectk.checkpoint import Checkpoint
+    from codectk.container import Header
 
 
 @click.command("info")
@@ -91,12 +92,30 @@ def _about_file(path: Path) -> dict[str, Any]:
         "bitstream version": header.bitstream_version,
         "weights": header.weights_digest.hex() if header.weights_digest else "none needed",
         "array": f"{header.info.kind} {' x '.join(map(str, header.info.shape))}",
+        **_about_field(header),
         "params": header.params,
         "segments": list(header.segment_lengths),
         "to open it": f"pip install {header.distribution}",
         **({"details": details} if details else {}),
         **({"left out": left_out} if left_out else {}),
     }
+
+
+def _about_field(header: Header) -> dict[str, Any]:
+    """What a file keeps of a field besides its values; it may be hostile, so only what is as it should be."""
+    kept = header.metadata
+    attributes, dims, coordinates = (kept.get(key) for key in ("attributes", "dims", "coordinates"))
+    about: dict[str, Any] = {"name": kept.get("name")}
+    if isinstance(dims, list) and all(isinstance(dim, str) for dim in dims):
+        about["dims"] = ", ".join(dims)
+    if isinstance(coordinates, dict):
+        about["coordinates"] = ", ".join(coordinates)
+    if isinstance(attributes, dict):
+        about |= {key.replace("_", " "): attributes.get(key) for key in ("long_name", "units")}
+    # What a terminal would take for a command is not shown as it is.
+    shown = {key: value for key, value in about.items() if value and isinstance(value, str)}
+    shown = {key: value if value.isprintable() else ascii(value) for key, value in shown.items()}
+    return shown | ({} if header.info.fill_value is None else {"fill value": header.info.fill_value})
 
 
 def _draw(path: Path, about: Mapping[str, Any], picture: Path, force: bool) -> str:

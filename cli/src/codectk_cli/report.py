@@ -1,9 +1,9 @@
-"""`report.html`: one self-contained page with plots, tables and pictures side by side."""
+"""`report.html`: one self-contained page with plots, tables, pictures side by side, and what becomes of fields."""
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from io import BytesIO, StringIO
+from io import BytesIO
+from math import isfinite
 from pathlib import Path
 from statistics import median
 
@@ -14,9 +14,14 @@ from codectk.evaluate import BDRate, Candidate, Point, Row
 from codectk.files import read_bytes, write_bytes
 from codectk.images import Picture, to_pillow
 from codectk.inputs import read_array
+from codectk_cli.report_fields import field_section
+from codectk_cli.report_figures import captioned, literal, number, style, svg
 
 PICTURE_SIDE = 480
 """Pictures are shown as a cut-out of at most this side in pixels, unscaled."""
+
+_LOGARITHMIC = ("nrmse", "max_error")
+"""Metrics whose values span powers of ten."""
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; color: #1c2024; }
@@ -51,14 +56,19 @@ def write_report(
         read: how an input becomes an array, as for `codectk.evaluate.evaluate`.
     """
     metrics = list(dict.fromkeys(name for point in points for name in point.metrics))
-    parts = [f"<h1>{escape(title)}</h1>", "<p>bpp counts the whole file. Each picture was decoded from its file.</p>"]
+    counted = (
+        "bpp (for fields bits per value) and ratio (bytes of the array over bytes of its file) count the whole file."
+    )
+    parts = [f"<h1>{escape(title)}</h1>", f"<p>{counted} What is shown was decoded from its file.</p>"]
     parts += ["<div class=row>", *(_plot(points, metric) for metric in metrics), "</div>"]
     parts += [_points_table(points, metrics), _bd_table(compared, metrics[0]) if compared else ""]
-    for number, file in enumerate(files):
-        picture = _original(file, read)
-        mine = [row for row in rows if row.number == number and not row.error]
-        if picture is not None and mine:
-            parts.append(_side_by_side(file, picture, mine, candidates, path.parent, bpp))
+    for place, file in enumerate(files):
+        mine = [row for row in rows if row.number == place and not row.error]
+        picture = _original(file, read) if mine else None
+        if picture is not None and not picture.info.is_image:
+            parts.append(field_section(file, picture, mine, candidates, path.parent))
+        elif picture is not None and picture.x.dtype == "uint8":
+            parts.append(_side_by_side(file, picture.x, mine, candidates, path.parent, bpp))
     parts.append(_errors(rows))
     page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
     write_bytes(path, (page + "\n".join(parts) + "</html>").encode(errors="backslashreplace"), force=True)
@@ -66,39 +76,44 @@ def write_report(
 
 def _plot(points: Sequence[Point], metric: str) -> str:
     """Rate-distortion curves as SVG."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "codectk"}):
+    logarithmic = metric in _LOGARITHMIC
+    with style():
         figure = Figure(figsize=(6, 4.2), layout="constrained")
         axes = figure.subplots()
         for codec in dict.fromkeys(point.codec for point in points):
             curve = sorted((p.bpp, p.metrics[metric]) for p in points if p.codec == codec and metric in p.metrics)
+            curve = [(rate, value) for rate, value in curve if not logarithmic or 0 < value < float("inf")]
             if curve:
-                axes.plot(*zip(*curve, strict=True), marker="o", markersize=4, label=_literal(codec))
+                axes.plot(*zip(*curve, strict=True), marker="o", markersize=4, label=literal(codec))
         axes.set_xscale("log")
-        axes.set_xlabel("bpp (whole file)")
-        axes.set_ylabel(_literal(metric))
+        axes.set_yscale("log" if logarithmic else "linear")
+        axes.set_xlabel("bits per value (whole file)" if _all_fields(points) else "bpp (whole file)")
+        axes.set_ylabel(literal(metric))
         axes.grid(alpha=0.3, which="both")
-        axes.legend(fontsize="small")
-        stream = StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    return stream.getvalue()[stream.getvalue().index("<svg") :]
+        if axes.lines:
+            axes.legend(fontsize="small")
+        return svg(figure)
 
 
-def _literal(text: str) -> str:
-    """Text that matplotlib shows as it is, instead of reading $…$ as a formula."""
-    return text.encode(errors="backslashreplace").decode().replace("$", r"\$")
+def _all_fields(points: Sequence[Point]) -> bool:
+    return bool(points) and all(isfinite(point.ratio) for point in points)
+
+
+def _any_fields(points: Sequence[Point]) -> bool:
+    return any(isfinite(point.ratio) for point in points)
 
 
 def _points_table(points: Sequence[Point], metrics: Sequence[str]) -> str:
-    head = "".join(
-        f"<th>{escape(n)}</th>" for n in ("codec", "setting", "bpp", *metrics, "encode s", "decode s", "files")
-    )
+    rate = ("bits per value" if _all_fields(points) else "bpp", *(["ratio"] if _any_fields(points) else []))
+    names = ("codec", "setting", *rate, *metrics, "encode s", "decode s", "files")
+    head = "".join(f"<th>{escape(n)}</th>" for n in names)
     lines = []
     for p in points:
         setting = " ".join(f"{k}={v}" for k, v in p.setting.items())
-        values = [f"{p.bpp:.4f}", *(f"{p.metrics[m]:.4f}" if m in p.metrics else "" for m in metrics)]
+        values = [number(p.bpp), *([number(p.ratio) if isfinite(p.ratio) else ""] if _any_fields(points) else [])]
+        values += [number(p.metrics[m]) if m in p.metrics else "" for m in metrics]
         values += [f"{p.encode_seconds:.3f}", f"{p.decode_seconds:.3f}", str(p.files)]
         cells = f"<td>{escape(p.codec)}</td><td class=text>{escape(setting)}</td>"
         lines.append(f"<tr>{cells}{''.join(f'<td>{v}</td>' for v in values)}</tr>")
@@ -148,12 +163,11 @@ def _side_by_side(
     return f"<h2>{escape(file.name)} at about {target:.3f} bpp</h2><div class=row>{''.join(figures)}</div>"
 
 
-def _original(file: Path, read: Callable[[Path], Picture]) -> Array | None:
+def _original(file: Path, read: Callable[[Path], Picture]) -> Picture | None:
     try:
-        picture = read(file)
+        return read(file)
     except CodectkError:
         return None
-    return picture.x if picture.info.is_image and picture.x.dtype == "uint8" else None
 
 
 def _common_rate(rows: Sequence[Row]) -> float:
@@ -168,9 +182,7 @@ def _figure(x: Array, caption: str) -> str:
     top, left = (max(0, (side - PICTURE_SIDE) // 2) for side in x.shape[:2])
     stream = BytesIO()
     to_pillow(x[top : top + PICTURE_SIDE, left : left + PICTURE_SIDE]).save(stream, format="PNG")
-    data = base64.b64encode(stream.getvalue()).decode()
-    text = escape(caption)
-    return f'<figure><img src="data:image/png;base64,{data}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+    return captioned(stream.getvalue(), "png", caption)
 
 
 def _errors(rows: Sequence[Row]) -> str:

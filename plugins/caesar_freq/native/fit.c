@@ -73,8 +73,11 @@ static void add_noise(Moments *moments, double variance) {
     for (int j = 0; j < TAPS; j++) moments->products[TAPS][j] += v * (0.5 - 0.5 * (j < 2));
 }
 
-/* Solve for the weights; returns the mean square that remains, or that of the base where there is nothing to fit. */
-static double solve(const Moments *moments, int16_t *weights) {
+#define QUANTISED (1.0 / 12) /* below this a mean square saves no bits */
+enum { WEIGHT_BITS = 11 };  /* what a weight takes in the stream */
+
+/* Solve for the weights, if `coded` values save more bits than the weights take; returns the mean square that remains, or that of the base where there is nothing to fit. */
+static double solve(const Moments *moments, int64_t coded, int16_t *weights) {
     double a[TAPS][TAPS], b[TAPS], solution[TAPS];
     const double all = moments->products[TAPS][TAPS];
     memset(weights, 0, sizeof(int16_t) * TAPS);
@@ -106,8 +109,10 @@ static double solve(const Moments *moments, int16_t *weights) {
         solution[i] /= a[i][i];
         if (!(fabs(solution[i]) * WEIGHT_ONE < MOST_WEIGHT)) return all / moments->values;
     }
+    const double left = all - explained > 0 ? all - explained : 0, floor = QUANTISED * moments->values;
+    if (0.5 * (double)coded * log2((all + floor) / (left + floor)) < WEIGHT_BITS * TAPS) return all / moments->values;
     for (int i = 0; i < TAPS; i++) weights[i] = (int16_t)rint(solution[i] * WEIGHT_ONE);
-    return (all - explained > 0 ? all - explained : 0) / moments->values;
+    return left / moments->values;
 }
 
 /* Fit a pass on about `sample` of its values. */
@@ -127,7 +132,7 @@ INLINE double fit_pass(const Grid *g, const Pass *p, const float *z, const uint8
         add_products(&moments, rows, columns, p, z, mask, t * row_stride(g, 0) + h * row_stride(g, 1) + p->begin[2]);
     }
     add_noise(&moments, noise);
-    return solve(&moments, weights);
+    return solve(&moments, p->values, weights);
 }
 
 /* Weights (passes, TAPS) and mean squares that remain (passes); returns the number of passes, or NO_MEMORY. */

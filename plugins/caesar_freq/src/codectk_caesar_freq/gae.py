@@ -1,0 +1,181 @@
+"""Guaranteed correction of residuals in 8×8 patches, for the bound on the root mean square error of every patch.
+
+    x - x_hat ─ patches over the bound ─ principal components ─ fewest coefficients that meet the bound ─ contexts
+
+As in the GAE of CAESAR: coefficients are quantised in steps of twice the bound, so that keeping all of them meets it. Other
+than there, the greatest coefficients are coded in the order of the components by adaptive contexts, the basis is 16-bit
+integers, and where few patches need a correction it is the cosine basis, which takes no bytes.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codectk.arrays import Array
+from codectk.container import Reader, varint
+from codectk.errors import ContainerError
+from codectk_caesar_freq import native
+from codectk_caesar_freq.native import Doubles, Integers
+from codectk_caesar_freq.specials import Mask
+
+SIDE = 8
+AREA = SIDE * SIDE
+BASIS_ONE = 1 << 14
+FITTED_FROM = 1000
+"""Patches from which a basis of its own is worth its 8 KiB."""
+
+MOST_Q = float(1 << 30)
+MARGIN = 1 - 1e-9
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What to add to a block.
+
+    Attributes:
+        chosen: bool (patches,), in the order of `patches`.
+        basis: int16 (AREA, AREA), rows are components in 1/BASIS_ONE; None for the cosine basis.
+        q: int32 (chosen, AREA).
+        step: of the coefficients.
+    """
+
+    chosen: Mask
+    basis: NDArray[np.int16] | None
+    q: Integers
+    step: float
+
+    def apply(self, x: Doubles) -> None:
+        """Add the correction to a block (T, H, W), in place."""
+        grid = patches(np.zeros_like(x))
+        basis = _cosines() if self.basis is None else self.basis
+        # Products and sums of integers below 2^53: the same on every machine, in whatever order.
+        grid[self.chosen] = (self.q.astype(np.float64) @ basis.astype(np.float64)) * (self.step / BASIS_ONE)
+        x += joined(grid, x.shape)
+
+
+def patches(x: Doubles) -> Doubles:
+    """(patches, AREA) of a block (T, H, W); what a patch lacks at the ends of H and W is 0. Time runs fastest."""
+    t, h, w = x.shape
+    rows, columns = -(-h // SIDE), -(-w // SIDE)
+    padded = np.zeros((t, rows * SIDE, columns * SIDE))
+    padded[:, :h, :w] = x
+    split = padded.reshape(t, rows, SIDE, columns, SIDE)
+    return np.ascontiguousarray(split.transpose(1, 3, 0, 2, 4)).reshape(-1, AREA)
+
+
+def joined(grid: Doubles, shape: tuple[int, ...]) -> Doubles:
+    """Undo `patches`."""
+    t, h, w = shape
+    rows, columns = -(-h // SIDE), -(-w // SIDE)
+    split = grid.reshape(rows, columns, t, SIDE, SIDE).transpose(2, 0, 3, 1, 4)
+    return np.ascontiguousarray(split).reshape(t, rows * SIDE, columns * SIDE)[:, :h, :w]
+
+
+def errors(x: Array, x_hat: Array, special: Mask | None) -> tuple[Doubles, Doubles]:
+    """Sum of squared errors of each patch, and how many values it has."""
+    difference = x.astype(np.float64) - x_hat.astype(np.float64)
+    counted = np.ones(x.shape)
+    if special is not None:
+        difference[special] = 0
+        counted[special] = 0
+    return (patches(difference) ** 2).sum(axis=1), patches(counted).sum(axis=1)
+
+
+def correct(x: Array, x_hat: Doubles, special: Mask | None, bound: float) -> Correction | None:
+    """The correction that brings every patch's root mean square error to the bound, or None if none is needed.
+
+    Args:
+        x: original (T, H, W).
+        x_hat: float64 (T, H, W), what it is to be added to.
+        special: values that do not count.
+        bound: in the unit of the values.
+    """
+    squares, counts = errors(x, x_hat, special)
+    allowed = counts * (bound * MARGIN) ** 2
+    chosen = squares > allowed
+    if not chosen.any():
+        return None
+    residual = x.astype(np.float64) - x_hat
+    if special is not None:
+        residual[special] = 0
+    wrong = patches(residual)[chosen]
+    basis = _principal(wrong) if len(wrong) >= FITTED_FROM else None
+    rows = (_cosines() if basis is None else basis).astype(np.float64) / BASIS_ONE
+    # The rows are nearly orthonormal; the inverse makes the coefficients exact for these very rows.
+    c = wrong @ np.linalg.inv(rows)
+    return Correction(chosen, basis, _fewest(c, wrong, rows, allowed[chosen], 2 * bound), 2 * bound)
+
+
+def _fewest(c: Doubles, wrong: Doubles, rows: Doubles, allowed: Doubles, step: float) -> Integers:
+    """The greatest coefficients of each patch, as many as its bound needs."""
+    q = np.clip(np.rint(c / step), -MOST_Q, MOST_Q)
+    order = np.argsort(-np.abs(c), axis=1)
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(AREA)[None], axis=1)
+    by_size = np.take_along_axis(c, order, axis=1)
+    kept = np.take_along_axis(q, order, axis=1) * step
+    dropped = np.cumsum((by_size**2)[:, ::-1], axis=1)[:, ::-1]
+    tail = np.concatenate([dropped[:, 1:], np.zeros((len(c), 1))], axis=1)
+    enough = np.cumsum((by_size - kept) ** 2, axis=1) + tail <= allowed[:, None] * MARGIN
+    count = np.where(enough.any(axis=1), np.argmax(enough, axis=1) + 1, AREA)
+    while True:
+        chosen = np.where(rank < count[:, None], q, 0)
+        left = ((wrong - chosen @ rows * step) ** 2).sum(axis=1)
+        short = (left > allowed) & (count < AREA)
+        if not short.any():
+            return chosen.astype(np.int32)
+        count[short] += 1
+
+
+def pack(correction: Correction) -> bytes:
+    """The bytes of a correction."""
+    chosen = correction.chosen.astype(np.int32).reshape(1, 1, -1)
+    parts = [native.encode_planes(chosen, boxes=[_whole(chosen.shape)])]
+    q = np.ascontiguousarray(correction.q).reshape(1, -1, AREA)
+    parts.append(native.encode_planes(q, boxes=[_whole(q.shape)]))
+    basis = b"" if correction.basis is None else correction.basis.tobytes()
+    head = struct.pack("<Bd", correction.basis is not None, correction.step)
+    return head + b"".join(varint(len(part)) + part for part in parts) + basis
+
+
+def unpack(data: bytes, shape: native.Shape, source: str) -> Correction:
+    """What `pack` packed.
+
+    Raises:
+        ContainerError: the bytes do not hold that.
+    """
+    reader = Reader(data, 0, len(data), source)
+    own, step = struct.unpack("<Bd", reader.bytes(9))
+    if own > 1 or not np.isfinite(step):
+        raise ContainerError(f"{source} holds a correction of an unknown form.", "Copy or download the file again.")
+    t, h, w = shape
+    number = t * -(-h // SIDE) * -(-w // SIDE)
+    plane = (1, 1, number)
+    chosen = native.decode_planes(reader.bytes(reader.varint(len(data))), plane, boxes=[_whole(plane)]).ravel() != 0
+    rows = (1, max(int(chosen.sum()), 1), AREA)
+    q = native.decode_planes(reader.bytes(reader.varint(len(data))), rows, boxes=[_whole(rows)])
+    basis = np.frombuffer(reader.bytes(2 * AREA * AREA), np.int16).reshape(AREA, AREA) if own else None
+    return Correction(chosen, basis, q.reshape(-1, AREA)[: int(chosen.sum())], step)
+
+
+def _principal(wrong: Doubles) -> NDArray[np.int16]:
+    """Principal components, greatest first."""
+    _, vectors = np.linalg.eigh(wrong.T @ wrong)
+    rows: NDArray[np.int16] = np.rint(vectors.T[::-1] * BASIS_ONE).astype(np.int16)
+    return rows
+
+
+def _cosines() -> NDArray[np.int16]:
+    """The two-dimensional cosine basis, low frequencies first."""
+    unit = np.eye(AREA).reshape(AREA, SIDE, SIDE).copy()
+    native.dct(unit, 1, 1)
+    native.dct(unit, 2, 1)
+    order = sorted(range(AREA), key=lambda k: (k // SIDE + k % SIDE, k // SIDE))
+    rows: NDArray[np.int16] = np.rint(unit.reshape(AREA, AREA).T[order] * BASIS_ONE).astype(np.int16)
+    return rows
+
+
+def _whole(shape: tuple[int, ...]) -> native.Box:
+    return (0, 0, 0), (shape[0], shape[1], shape[2]), (-1, -1, -1)

@@ -1,0 +1,57 @@
+"""Fields whose values are whole multiples of a step: packed observations, integers. They are coded as those multiples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from codectk.arrays import Array
+
+SAMPLE = 4096
+TOLERANCE = 1e-3
+MOST_STEPS = 1 << 22
+"""Above this a lattice is no gain: the multiples fill the mantissa."""
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """x = origin + distance · n, n integer, exactly in the arithmetic of `values`."""
+
+    origin: float
+    distance: float
+
+    def numbers(self, x: Array) -> Array:
+        """The integers n of values, as float64."""
+        numbers: Array = np.rint((x.astype(np.float64) - self.origin) / self.distance)
+        return numbers
+
+    def values(self, n: Array) -> Array:
+        """The values of integers, as float64."""
+        values: Array = self.origin + self.distance * n
+        return values
+
+    def radius(self, bound: float) -> int:
+        """How many steps away a value may be within a bound."""
+        return int(bound / self.distance * (1 + 1e-12))
+
+
+def detect(valid: Array, bound: float) -> Lattice | None:
+    """The lattice of a block's valid values (N,), if there is one that a bound can use."""
+    if valid.dtype.kind in "iu":
+        low, high = int(valid.min()), int(valid.max())
+        wide = high - low > MOST_STEPS or max(abs(low), abs(high)) > 1 << 52
+        return None if wide else Lattice(float(low), 1.0)
+    sample = np.unique(valid[:: len(valid) // SAMPLE + 1]).astype(np.float64)
+    if len(sample) < 2:
+        return None
+    gaps = np.diff(sample)
+    distance = float(gaps.min())
+    low, high = float(valid.min()), float(valid.max())
+    steps = (high - low) / distance
+    if distance < bound / 2 or steps > MOST_STEPS or steps < 1:
+        return None
+    off = np.abs(gaps / distance - np.rint(gaps / distance))
+    if off.max() > TOLERANCE * max(1.0, steps / 1000):
+        return None
+    lattice = Lattice(low, (high - low) / round(steps))
+    again = lattice.values(lattice.numbers(valid)).astype(valid.dtype)
+    return lattice if np.array_equal(again, valid) else None

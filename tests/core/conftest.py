@@ -56,7 +56,7 @@ class TinyCodec(Codec):
 
 @hookimpl
 def codectk_codecs():
-    kinds = ("image/rgb8", "image/gray16", "field/f32", "field/f64")
+    kinds = ("image/rgb8", "image/gray16", "field/f32", "field/f64", "field/i16", "field/u64")
     options = f"{__name__}:TinyOptions"
     return [CodecSpec(name="tiny", summary="low bits and zlib", target=f"{__name__}:TinyCodec", kinds=kinds,
                       encode_options=options, rate_option="bits")]

@@ -15,6 +15,7 @@ from codectk.arrays import (
     kind_from_code,
     pad,
     padded_info,
+    parts,
     tiles,
     to_kind,
 )
@@ -153,3 +154,37 @@ def test_codes_of_kinds_never_change():
     assert [kind_from_code(code).name for code in range(6)] == codes
     assert kind_from_code(len(KINDS)) is None
     assert kind_from_code(-1) is None
+
+
+@pytest.mark.parametrize(("value", "kind", "held"), [(1e20, "f32", float(np.float32(1e20))), (-9999, "i16", -9999)])
+def test_a_fill_value_is_as_the_type_holds_it(value, kind, held):
+    found = ArrayInfo(f"field/{kind}", (3,), fill_value=value).fill_value
+    assert found == held
+    assert type(found) is type(held)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_fill_value_that_is_not_finite_says_nothing_new(value):
+    assert ArrayInfo("field/f32", (3,), fill_value=value) == ArrayInfo("field/f32", (3,))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        *((-1, "field/u8"), (256, "field/u8"), (0.5, "field/i32"), (1e300, "field/f32"), (10**400, "field/f64")),
+        *((True, "field/u8"), ("0", "field/f32"), (2**64, "field/u64"), (0, "image/gray8")),
+    ],
+)
+def test_a_fill_value_that_the_type_does_not_hold_is_refused(value, kind):
+    with pytest.raises(InputError, match="cannot be the fill value"):
+        ArrayInfo(kind, (3, 4, 1), fill_value=value)
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (3, 4), (1, 1, 50), (2, 3, 4, 5, 6)])
+@pytest.mark.parametrize("most", [1, 4, 7, 30, 1000])
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_parts_follow_each_other_and_hold_no_more_than_asked(shape, most, rows):
+    x = np.arange(np.prod(shape)).reshape(shape)
+    cut = [x[part] for part in parts(shape, most, rows)]
+    assert np.concatenate([part.ravel() for part in cut]).tolist() == x.ravel().tolist()
+    assert max(part.size for part in cut) <= most

@@ -2,6 +2,7 @@
 
 import struct
 import tracemalloc
+import zlib
 from dataclasses import replace
 from zlib import crc32
 
@@ -68,7 +69,10 @@ def infos(draw):
         height, width = draw(st.integers(1, 1 << 14)), draw(st.integers(1, 1 << 14))
         return ArrayInfo(kind.name, (height, width, kind.channels))
     shape = tuple(draw(st.lists(st.integers(1, 40), min_size=1, max_size=5)))
-    return ArrayInfo(kind.name, shape, (draw(st.floats(allow_nan=False)), draw(st.floats(allow_nan=False))))
+    fill = draw(st.none() | st.floats(width=32) | st.integers(0, 100))
+    if kind.dtype.startswith(("int", "uint")) and isinstance(fill, float):
+        fill = None
+    return ArrayInfo(kind.name, shape, (draw(st.floats(allow_nan=False)), draw(st.floats(allow_nan=False))), fill)
 
 
 headers = st.builds(
@@ -80,6 +84,7 @@ headers = st.builds(
     params=st.dictionaries(st.text(max_size=8), json_values, max_size=4),
     weights_digest=st.none() | st.binary(min_size=8, max_size=8),
     symbol_check=st.none() | st.integers(0, (1 << 32) - 1),
+    metadata=st.dictionaries(st.text(max_size=8), json_values, max_size=4),
 )
 
 
@@ -231,6 +236,15 @@ def nested_params(opening, depth):
     return text(opening * depth)
 
 
+def described_by(document, length=None):
+    """The metadata part around any bytes."""
+    return varint(len(document) if length is None else length) + text(zlib.compress(document))
+
+
+def field_body():
+    return body(kind=b"\x04", shape=b"\x01\x05", value_range=bytes(16))
+
+
 HOSTILE = {
     "shape above any memory": sealed(body(shape=shape_of(1 << 40, 1 << 40, 3))),
     "length above its limit": sealed(body(shape=shape_of(1 << 41, 1, 3))),
@@ -270,10 +284,45 @@ HOSTILE = {
     "distribution that is an address": sealed(body(distribution=text(b"http://example.org/x.whl"))),
     "distribution not UTF-8": sealed(body(distribution=text(b"\xff"))),
     "kind of the future": sealed(body(kind=b"\xc8")),
-    "flag of the future": sealed(body(), flags=4),
+    "flag of the future": sealed(body(), flags=8),
     "highest flag": sealed(body(), flags=0x80),
     "weights flagged and absent": sealed(body(), flags=1),
     "symbol check flagged and absent": sealed(body(), flags=2),
+    "metadata flagged and absent": sealed(body(), flags=4),
+    "metadata there and not flagged": sealed(body() + described_by(b"{}")),
+    "metadata that are a list": sealed(body() + described_by(b"[1]"), flags=4),
+    "metadata that are null": sealed(body() + described_by(b"null"), flags=4),
+    "metadata that are cut": sealed(body() + described_by(b'{"metadata":'), flags=4),
+    "metadata not UTF-8": sealed(body() + described_by(b'{"metadata":{"a":"\xff"}}'), flags=4),
+    "metadata with a key of the future": sealed(body() + described_by(b'{"more":1}'), flags=4),
+    "metadata of text": sealed(body() + described_by(b'{"metadata":"text"}'), flags=4),
+    "metadata with a number that is none": sealed(body() + described_by(b'{"metadata":{"a":NaN}}'), flags=4),
+    "metadata of nested lists": sealed(body() + described_by(b"[" * 900_000), flags=4),
+    "metadata of nested objects": sealed(body() + described_by(b'{"metadata":' * 80_000), flags=4),
+    "metadata with a number of 100 000 digits": sealed(
+        body() + described_by(b'{"metadata":{"a":' + b"9" * 100_000 + b"}}"), flags=4
+    ),
+    "metadata longer than announced": sealed(body() + described_by(b'{"metadata":{}}', length=14), flags=4),
+    "metadata shorter than announced": sealed(body() + described_by(b'{"metadata":{}}', length=16), flags=4),
+    "metadata above their limit": sealed(body() + described_by(b"x", length=(1 << 20) + 1), flags=4),
+    "metadata that unpack to much more": sealed(body() + described_by(bytes(1 << 25), length=100), flags=4),
+    "metadata that unpack to much more than the limit": sealed(
+        body() + described_by(bytes(1 << 25), length=1 << 20), flags=4
+    ),
+    "metadata of nothing that unpack to much": sealed(body() + described_by(bytes(1 << 25), length=0), flags=4),
+    "metadata that are no zlib stream": sealed(body() + varint(4) + text(b"text"), flags=4),
+    "metadata whose zlib stream is cut": sealed(
+        body() + varint(15) + text(zlib.compress(b'{"metadata":{}}')[:-1]), flags=4
+    ),
+    "metadata with bytes after their stream": sealed(
+        body() + varint(15) + text(zlib.compress(b'{"metadata":{}}') + b"x"), flags=4
+    ),
+    "metadata longer than the file": sealed(body() + varint(100) + varint(100), flags=4),
+    "fill value of a picture": sealed(body() + described_by(b'{"fill_value":0}'), flags=4),
+    "fill value that is text": sealed(field_body() + described_by(b'{"fill_value":"0"}'), flags=4),
+    "fill value that is true": sealed(field_body() + described_by(b'{"fill_value":true}'), flags=4),
+    "fill value above the type": sealed(field_body() + described_by(b'{"fill_value":1e300}'), flags=4),
+    "fill value of 4000 digits": sealed(field_body() + described_by(b'{"fill_value":' + b"9" * 4000 + b"}"), flags=4),
     "newer container": sealed(body(), version=2),
     "container version 0": sealed(body(), version=0),
     "number in two bytes that fits one": sealed(body(bitstream=b"\x81\x00")),
@@ -313,7 +362,7 @@ def test_a_hostile_header_with_valid_check_sums_is_refused_in_little_memory(data
 
 
 @PROPERTY
-@given(st.binary(max_size=120), st.sampled_from([0, 1, 2, 3]))
+@given(st.binary(max_size=120), st.sampled_from(range(8)))
 def test_any_header_body_gives_a_container_or_a_container_error(content, flags):
     try:
         file = unpack(sealed(content, flags))
@@ -421,6 +470,39 @@ def test_a_field_from_the_first_release_still_opens_and_packs_to_the_same_bytes(
     assert pack(file.header, file.segments) == GOLDEN_FIELD
 
 
+GOLDEN_DESCRIBED = b"".join(
+    [
+        b"\x89CTK\x01\x04",  # metadata
+        b"\x5f",  # 95 bytes
+        b"\x0bother.wiser\x00\x01",
+        b"\x08\x01\x02",  # field/i16 of rank 1: 2
+        b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x40",  # values from 0 to 2
+        b"\x00",  # no params
+        b"\x00",  # no segments
+        b"\x2f\x3a",  # 47 bytes of JSON in 58
+        b"\x78\x01\x01\x2f\x00\xd0\xff",  # a zlib stream of one stored block
+        b'{"fill_value":-9999,"metadata":{"name":"tide"}}',
+        struct.pack(">I", zlib.adler32(b'{"fill_value":-9999,"metadata":{"name":"tide"}}')),
+    ]
+)
+
+
+def test_a_field_with_metadata_opens():
+    header = unpack(GOLDEN_DESCRIBED + struct.pack("<I", crc32(GOLDEN_DESCRIBED))).header
+    info = ArrayInfo("field/i16", (2,), (0.0, 2.0), -9999)
+    assert header == Header("other.wiser", "codectk-other", 1, info, metadata={"name": "tide"})
+
+
+def test_metadata_take_nothing_where_there_are_none_and_are_kept_by_the_first_segments():
+    info = ArrayInfo("field/f32", (2,), (0.0, 1.0))
+    header = Header("tiny", "codectk-tiny", 1, info)
+    described = replace(header, info=replace(info, fill_value=1e20), metadata={"name": "t2m"})
+    assert pack(header, ())[5] == 0
+    assert len(pack(described, ())) - len(pack(header, ())) < 70
+    short = unpack(first_segments(unpack(pack(described, (b"a", b"b"))), 1)).header
+    assert (short.info, short.metadata) == (described.info, described.metadata)
+
+
 def test_canonical_json_is_the_same_for_equal_values():
     assert canonical_json({"b": [1, 2.5], "a": "é"}) == '{"a":"é","b":[1,2.5]}'
     assert canonical_json({"a": 1, "b": 2}) == canonical_json({"b": 2, "a": 1})
@@ -429,7 +511,10 @@ def test_canonical_json_is_the_same_for_equal_values():
             canonical_json({"q": value})
 
 
-@pytest.mark.parametrize("change", [{"params": {"text": "x" * 70_000}}, {"weights_digest": b"short"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"params": {"text": "x" * 70_000}}, {"weights_digest": b"short"}, {"metadata": {"text": "x" * (1 << 20)}}],
+)
 def test_what_readers_would_refuse_is_not_packed(change):
     info = ArrayInfo("image/rgb8", (2, 2, 3))
     with pytest.raises(ValueError, match=r"at most|at least"):

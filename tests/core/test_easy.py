@@ -5,7 +5,10 @@ import pytest
 from PIL import Image
 
 import codectk
+from codectk.container import unpack
+from codectk.easy import described
 from codectk.errors import InputError, OptionsError, OutputError, UnknownName, WeightsError
+from codectk.fields.metadata import from_json
 from codectk.registry import get_registry
 
 
@@ -101,3 +104,40 @@ def test_mistakes_are_plain_errors(tmp_path):
     codectk.compress(x, "png").save(tmp_path / "x.ctk")
     with pytest.raises(OutputError):
         codectk.compress(x, "png").save(tmp_path / "x.ctk")
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint64"])
+def test_a_field_of_integers_comes_back_as_it_was(installed, tmp_path, dtype):
+    x = np.arange(24, dtype=dtype).reshape(2, 3, 4)
+    codectk.compress(x, "tiny").save(tmp_path / "x.ctk")
+    np.testing.assert_array_equal(codectk.open(tmp_path / "x.ctk"), x, strict=True)
+
+
+def test_integers_are_a_picture_for_codecs_of_pictures_and_a_field_for_codecs_of_fields():
+    x = np.zeros((4, 5), np.uint8)
+    assert described(x)[1].kind == "image/gray8"
+    assert described(x, ("image/rgb8", "field/u8"))[1].kind == "image/gray8"
+    field, info = described(x, ("field/u8",))
+    assert (info.kind, field.shape) == ("field/u8", (4, 5))
+
+
+def test_a_labelled_array_brings_its_metadata(installed):
+    class Labelled:
+        """As much of an `xarray.DataArray` as matters here."""
+
+        def __init__(self, values, dims=(), coords=None, attrs=None, name=None):
+            self.values, self.dims, self.name = np.asarray(values), dims, name
+            self.coords, self.attrs = coords or {}, attrs or {}
+
+        def __array__(self, dtype=None, copy=None):
+            return self.values
+
+    days = Labelled(np.array(["2020-01-01", "2020-01-02"], "M8[ns]"), ("time",))
+    x = Labelled([[1, -9, 3], [4, 5, 6]], ("time", "x"), {"time": days}, {"units": "m", "_FillValue": -9.0}, "tide")
+    x.values = x.values.astype("f4")
+    header = unpack(codectk.compress(x, "tiny").data).header
+    about = from_json(header.metadata, header.info)
+    assert (about.name, about.dims, about.attributes["units"]) == ("tide", ("time", "x"), "m")
+    assert (header.info.fill_value, header.info.value_range) == (-9.0, (1.0, 6.0))
+    assert about.coordinates["time"].values.tolist() == days.values.astype("i8").tolist()
+    assert about.coordinates["time"].attributes["units"] == "nanoseconds since 1970-01-01"

@@ -7,7 +7,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from codectk import ArrayInfo, get_registry
-from codectk.arrays import KINDS
+from codectk.arrays import FIELD_KINDS, KINDS
 from codectk.metric import NRMSE, PSNR, SSIM, MaxError
 from codectk.specs import MetricSpec, resolve
 
@@ -164,3 +164,50 @@ def test_over_several_pictures_the_mean_or_the_largest_counts_until_reset(metric
     assert over_all.compute() == {metric.name: pytest.approx(joined(single))}
     over_all.reset()
     assert np.isnan(over_all.compute()[metric.name])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "a", "b"),
+    [
+        ("int64", 2**62, 2**62 + 3),
+        ("int64", -(2**63), 2**63 - 1),
+        ("uint64", 2**64 - 1, 2**64 - 4),
+        ("uint64", 0, 2**64 - 1),
+        ("int8", -128, 127),
+        ("uint32", 0, 2**32 - 1),
+    ],
+)
+def test_differences_of_integers_neither_wrap_around_nor_vanish(dtype, a, b):
+    x, y = np.array([a, 0, 0], dtype), np.array([b, 0, 0], dtype)
+    info = ArrayInfo(FIELD_KINDS[dtype], (3,), (0.0, 1.0))
+    for pair in ((x, y), (y, x)):
+        assert value(MaxError(), *pair, info) == float(abs(a - b))
+        assert value(NRMSE(), *pair, info) == pytest.approx(abs(a - b) / np.sqrt(3))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "int64"])
+def test_missing_samples_are_left_out_of_all_metrics(dtype):
+    x = np.array([1, 2, 3, 4, -9999, -9999], dtype)
+    y = np.array([1, 2, 3, 5, -9999, -9999], dtype)
+    if x.dtype.kind == "f":
+        x, y = (np.append(z, np.array([np.nan, np.inf, -np.inf], dtype)) for z in (x, y))
+    info = ArrayInfo(FIELD_KINDS[dtype], x.shape, (1.0, 5.0), -9999)
+    assert value(MaxError(), x, y, info) == 1
+    assert value(NRMSE(), x, y, info) == pytest.approx(0.5 / 4)
+    assert value(PSNR(), x, y, info) == pytest.approx(20 * np.log10(4 / 0.5))
+
+
+@pytest.mark.parametrize(
+    ("there", "decoded"),
+    [(np.nan, 0), (np.nan, np.inf), (np.inf, -np.inf), (np.inf, 3e38), (-9999, -9998), (-9999, np.nan), (1, np.nan)],
+)
+def test_the_largest_error_is_infinite_where_a_missing_sample_is_another_or_a_number_is_none(there, decoded):
+    x, y = np.array([5, there, 6], "f4"), np.array([5, decoded, 6], "f4")
+    info = ArrayInfo("field/f32", (3,), (0.0, 8.0), -9999)
+    assert value(MaxError(), x, y, info) == float("inf")
+
+
+def test_a_field_of_missing_samples_alone_is_perfect_where_they_came_back():
+    x = np.full(5, np.nan, "f4")
+    info = ArrayInfo("field/f32", (5,), (0.0, 0.0))
+    assert [value(metric(), x, x.copy(), info) for metric in (MaxError, NRMSE, PSNR)] == [0, 0, float("inf")]

@@ -252,7 +252,8 @@ def _fill_value(value: float | int, kind: Kind) -> float | int | None:
     try:
         if isinstance(value, float) and not np.isfinite(value):
             return None
-        held = np.array(value).astype(kind.dtype)[()]
+        with np.errstate(over="ignore", invalid="ignore"):
+            held = np.array(value).astype(kind.dtype)[()]
         # The nearest float is meant by a fill value of many digits; an integer is meant as it is.
         exact = bool(np.isfinite(held)) if kind.dtype.startswith("float") else int(held) == value
     except (OverflowError, TypeError, ValueError):

@@ -148,7 +148,7 @@ def members(path: Path) -> list[Path]:
         names = _format(place).names(place)
     except CodectkError:
         return [path]
-    return [path.with_name(f"{path.name}:{name}") for name in names] if len(names) > 1 else [path]
+    return [Path(f"{path}:{name}") for name in names] if len(names) > 1 else [path]
 
 
 def value_range(x: Array, fill: float | int | None = None) -> tuple[float, float]:

@@ -74,6 +74,7 @@ class Best:
 
     def offer(self, score: float, epoch: int, network: nn.Module) -> bool:
         """Keep a network's weights if they are better, or the first; whether they are."""
+        score = score if math.isfinite(score) else math.inf
         if self.weights and not score < self.score:
             return False
         self.score, self.epoch = score, epoch
@@ -82,7 +83,11 @@ class Best:
 
     def state_dict(self) -> dict[str, Any]:
         """For saving."""
-        return {"score": self.score if self.weights else None, "epoch": self.epoch, "weights": self.weights}
+        return {
+            "score": self.score if math.isfinite(self.score) else None,
+            "epoch": self.epoch,
+            "weights": self.weights,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take on a state."""

@@ -53,7 +53,8 @@ class Student(nn.Module):
             larger = _Larger(width, widths[i - 1]) if i else None
             self.up.append(_Stage(2 * width, width, num_res_blocks + 1, larger, activation))
         self.out = nn.Sequential(GroupNorm(GROUPS, widths[0]), Activation(activation), _cube(widths[0], channels))
-        nn.init.zeros_(self.out[2].weight)  # type: ignore[arg-type]  # so that training starts from interpolation
+        for parameter in self.out[2].parameters():
+            nn.init.zeros_(parameter)  # so that training starts from linear interpolation
 
     def forward(self, condition: Tensor, mask: Tensor) -> Tensor:
         """The residual in steps.

@@ -1,0 +1,463 @@
+"""The three trainers: data, losses, what is kept, and what they refuse."""
+
+import csv
+import json
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from codectk.checkpoint import Checkpoint
+from codectk.errors import InputError, OptionsError, WeightsError
+from codectk.options import RunOptions
+from codectk.runs import read_description
+from codectk.testing import TrainerConformance
+from codectk.train import Run
+from codectk_caesar_freq.architecture import COMPRESSOR, DIFFUSION, STUDENT, frequency_of
+from codectk_caesar_freq.compressor_trainer import RateDistortion
+from codectk_caesar_freq.distillation_trainer import (
+    Distillation,
+    DistillationTrainer,
+    Halving,
+    multi_resolution_error,
+    spectral_error,
+)
+from codectk_caesar_freq.learned.data import Fields, normalised, read_npz
+from codectk_caesar_freq.learned.diffusion import Diffusion
+from codectk_caesar_freq.learned.frequency import FrequencyTransform
+from codectk_caesar_freq.learned.latents import Latents
+from codectk_caesar_freq.learned.parts import load_part
+from codectk_caesar_freq.plugin import codectk_trainers
+from codectk_caesar_freq.train_options import CompressorOptions, DiffusionOptions, DistillationOptions
+from codectk_caesar_freq.training import Best, Mean
+
+from .small import CONFIGS, FREQUENCY, PHASE_1, PHASE_2, PHASE_3, Listen, moving_waves, part, run, write_fields
+
+COMPRESSOR_SPEC, DIFFUSION_SPEC, DISTILLATION_SPEC = codectk_trainers()
+
+
+def earlier(folder: Path) -> dict[str, str]:
+    """Weights of phases 1 and 2 in a folder, as options of phase 3."""
+    folder.mkdir(exist_ok=True)
+    for name in (COMPRESSOR, DIFFUSION):
+        if not (folder / f"{name}.safetensors").exists():
+            part(name).save(folder / f"{name}.safetensors")
+    return {
+        "freq_compressor_path": str(folder / f"{COMPRESSOR}.safetensors"),
+        "teacher_path": str(folder / f"{DIFFUSION}.safetensors"),
+    }
+
+
+class PhaseConformance(TrainerConformance):
+    """The kit on fields of waves."""
+
+    def data(self, folder: Path) -> Path:
+        write_fields(folder)
+        earlier(folder)
+        return folder
+
+
+class TestCompressor(PhaseConformance):
+    spec = COMPRESSOR_SPEC
+
+    def options(self, data: Path) -> dict[str, Any]:
+        return {**PHASE_1, "train_data": str(data)}
+
+
+class TestDiffusion(PhaseConformance):
+    spec = DIFFUSION_SPEC
+
+    def options(self, data: Path) -> dict[str, Any]:
+        path = str(data / f"{COMPRESSOR}.safetensors")
+        return {**PHASE_2, "train_data": str(data), "freq_compressor_path": path}
+
+
+class TestDistillation(PhaseConformance):
+    spec = DISTILLATION_SPEC
+
+    def options(self, data: Path) -> dict[str, Any]:
+        path = str(data / f"{COMPRESSOR}.safetensors")
+        return {**PHASE_3, "train_data": str(data), "freq_compressor_path": path}
+
+
+class TestProgressiveDistillation(PhaseConformance):
+    spec = DISTILLATION_SPEC
+
+    def options(self, data: Path) -> dict[str, Any]:
+        path = str(data / f"{COMPRESSOR}.safetensors")
+        teacher = {"teacher_path": str(data / f"{DIFFUSION}.safetensors"), "target": "teacher"}
+        chosen = {**PHASE_3, **teacher, "progressive": True, "progressive_epochs": 1, "epochs": 1}
+        return {**chosen, "train_data": str(data), "freq_compressor_path": path}
+
+
+@pytest.fixture
+def fields(tmp_path: Path) -> Path:
+    return write_fields(tmp_path / "fields", waves=moving_waves(variables=2), tall=moving_waves(12, 40, 9))
+
+
+def fields_of(folder: Path, tmp_path: Path, **changes: Any) -> Fields:
+    options = CompressorOptions.parse({**PHASE_1, "train_data": str(folder), **changes})
+    return Fields(options, Run(tmp_path / "run", RunOptions(device="cpu")), 4)
+
+
+def test_the_last_frames_are_held_out(tmp_path: Path) -> None:
+    """The first 80 % of frames are zero, the last not, in each file."""
+    data = np.zeros((1, 1, 20, 16, 16), np.float32)
+    data[:, :, 16:] = np.random.default_rng(0).normal(size=(1, 1, 4, 16, 16))
+    folder = write_fields(tmp_path / "fields", a=data)
+    found = fields_of(folder, tmp_path)
+    assert not any(found.batches()(step).any() for step in range(20))
+    assert all(window.any() for _, window in found.val)
+
+
+def test_all_variables_and_files_are_trained_on(fields: Path, tmp_path: Path) -> None:
+    found = fields_of(fields, tmp_path)
+    assert {name: len(sources) for name, sources in found.train.items()} == {"tall (40, 9)": 1, "waves (20, 28)": 2}
+    sizes = Counter(tuple(found.batches()(step).shape) for step in range(40))
+    assert set(sizes) == {(2, 7, 16, 12), (2, 7, 16, 16)} and min(sizes.values()) > 8
+    assert {name for name, _ in found.val} == {"tall", "waves"}
+
+
+def test_choices_of_variables_sections_and_frames_hold(fields: Path, tmp_path: Path) -> None:
+    one = fields_of(fields / "waves.npz", tmp_path, variable_idx="1", section_range="0,1", frame_range="2,12")
+    (sources,) = one.train.values()
+    assert np.array_equal(sources[0].frames, moving_waves(variables=2)[1, 0, 2:10])
+    for changes in ({"variable_idx": "2"}, {"section_range": "1,2"}, {"frame_range": "20,30"}):
+        with pytest.raises(InputError, match=r"variable|Nothing"):
+            fields_of(fields / "waves.npz", tmp_path, **changes)
+
+
+def test_other_data_validate_when_they_are_named(fields: Path, tmp_path: Path) -> None:
+    found = fields_of(fields, tmp_path, val_data=str(fields / "tall.npz"))
+    assert {name for name, _ in found.val} == {"tall"}
+    assert len(found.train["waves (20, 28)"][0].frames) == 20, "nothing is held out"
+
+
+def test_batches_depend_on_the_step_alone_and_augment(fields: Path, tmp_path: Path) -> None:
+    load, again = (fields_of(fields, tmp_path).batches() for _ in range(2))
+    assert torch.equal(load(3), again(3)) and not torch.equal(load(3), load(4))
+    plain = fields_of(fields / "waves.npz", tmp_path, augment=False).batches()(0)
+    wave = moving_waves()[0, 0]
+    window = plain[0].numpy()
+    assert any(
+        np.allclose(window, normalised(wave[t : t + 7, y : y + 16, x : x + 16]), atol=1e-5)
+        for t in range(10)
+        for y in range(5)
+        for x in range(13)
+    )
+
+
+def test_small_ranges_beside_large_means_are_kept() -> None:
+    x = 300 + 1e-6 * np.random.default_rng(0).uniform(-1, 1, (3, 4, 4))
+    made = normalised(x)
+    assert made.dtype == np.float32 and float(np.ptp(made)) == pytest.approx(1, abs=1e-4)
+    assert not normalised(np.full((2, 2, 2), 7.0)).any()
+
+
+def test_missing_values_are_filled(tmp_path: Path) -> None:
+    data = moving_waves()
+    data[0, 0, :, :5] = np.nan
+    found = fields_of(write_fields(tmp_path / "fields", a=data), tmp_path)
+    assert all(found.batches()(step).isfinite().all() for step in range(5))
+
+
+def test_damaged_and_hostile_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+
+    def header(text: str, content: bytes = b"") -> None:
+        body = text.encode().ljust(117) + b"\n"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("data.npy", b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body + content)
+
+    def describe(dtype: str, shape: str) -> str:
+        return f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}"
+
+    header(describe("<f4", "(1, 1, 1, 1, 2)"), b"\0" * 8)
+    assert read_npz(path).shape == (1, 1, 1, 1, 2)
+    for dtype, shape in (
+        ("<f4", "(1, 1, 1, 1, 3)"),
+        ("<f4", f"({1 << 40}, 1, 1, 1, 1)"),
+        ("|O", "(1, 1, 1, 1, 2)"),
+        ("<f4", "(2,)"),
+        ("<c8", "(1, 1, 1, 1, 1)"),
+        ("<f4", "(1, 1, 1, 1, -2)"),
+    ):
+        header(describe(dtype, shape), b"\0" * 8)
+        with pytest.raises(InputError, match=r"a\.npz"):
+            read_npz(path)
+    np.savez(path, other=np.zeros(3))
+    with pytest.raises(InputError, match="data"):
+        read_npz(path)
+    path.write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(InputError, match="savez"):
+        read_npz(path)
+
+
+def figures(path: Path, name: str) -> list[float]:
+    with path.open() as stream:
+        return [float(row["value"]) for row in csv.DictReader(stream) if row["name"] == name]
+
+
+def test_phase_1_lowers_its_loss_and_keeps_its_best(fields: Path, tmp_path: Path) -> None:
+    values = {**PHASE_1, "train_data": str(fields), "epochs": 30, "save_freq": 10, "lr": 3e-3}
+    folder, listen = tmp_path / "out", Listen()
+    made = run("compressor", folder, values, watcher=listen)
+    losses = figures(folder / "log.csv", "val_loss")
+    assert min(losses) < 0.7 * losses[0]
+    names = {path.name for path in folder.glob("*.safetensors")}
+    kept = {"checkpoint_epoch_10.safetensors", "checkpoint_epoch_20.safetensors"}
+    assert names == {"weights.safetensors", "best_model.safetensors", "final_model.safetensors", *kept}
+    assert made.digest == Checkpoint.open(folder / "best_model.safetensors").digest
+    results = json.loads((folder / "results.json").read_text())
+    assert set(results["validation"]) == {"waves", "tall"}
+    assert any("best" in message for message in listen.messages)
+
+
+def test_the_rate_counts_when_the_best_is_chosen() -> None:
+    """The same network is worse where bits weigh more; with rounded latents a figure is the same each time."""
+    network = load_part(part(COMPRESSOR), COMPRESSOR).eval()
+    transform, x = FrequencyTransform("haar", 2), torch.randn(1, 7, 16, 16)
+    small, large = (
+        RateDistortion(network, transform, CompressorOptions.parse({**PHASE_1, "train_data": "x", "lambda_bpp": v}))  # type: ignore[arg-type]
+        .eval()
+        .measure(x, torch.zeros_like(x))
+        for v in (0.0, 1.0)
+    )
+    assert float(large["loss"] - small["loss"]) == pytest.approx(float(small["bpp"]))
+    assert small["loss"] == small["mse"]
+
+
+def test_planes_that_are_not_coded_pass_unchanged() -> None:
+    """A field without low frequencies comes out as the network's answer to zeros, and nothing else is lost."""
+    network = load_part(part(COMPRESSOR), COMPRESSOR).eval()
+    transform = FrequencyTransform("haar", 2)
+    objective = RateDistortion(network, transform, CompressorOptions.parse({**PHASE_1, "train_data": "x"})).eval()  # type: ignore[arg-type]
+    planes = torch.randn(1, 7, 16, 4, 4)
+    planes[:, :, :3] = 0
+    zeros = objective(torch.zeros(1, 7, 16, 16))
+    assert float(objective(transform.inverse(planes))["mse"]) == pytest.approx(float(zeros["mse"]), rel=1e-4)
+
+
+def test_best_weights_come_out_not_the_last(fields: Path, tmp_path: Path) -> None:
+    """With a learning rate that spoils the network, validation picks an early epoch."""
+    values = {**PHASE_1, "train_data": str(fields), "epochs": 6, "lr": 0.5}
+    made = run("compressor", tmp_path / "out", values)
+    losses = figures(tmp_path / "out" / "log.csv", "val_loss")
+    assert made.training["epochs"] == 1 + int(np.argmin(losses))
+    final = Checkpoint.open(tmp_path / "out" / "final_model.safetensors")
+    assert (final.digest == made.digest) == (made.training["epochs"] == 6)
+
+
+def test_the_best_of_several_offers_is_kept_with_its_state() -> None:
+    best, module = Best(), torch.nn.Linear(1, 1)
+    scores = [float("nan"), 3.0, 1.0, 2.0]
+    for epoch, score in enumerate(scores):
+        torch.nn.init.constant_(module.weight, epoch)
+        best.offer(score, epoch, module)
+    again = Best()
+    again.load_state_dict(json.loads(json.dumps({**best.state_dict(), "weights": {}})) | {"weights": best.weights})
+    assert (again.score, again.epoch, float(again.weights["weight"])) == (1.0, 2, 2.0)
+
+
+def test_running_means_follow_the_weights() -> None:
+    module = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(module.weight)
+    mean, newest = Mean(module, 0.9), Mean(module, 0.0)
+    torch.nn.init.ones_(module.weight)
+    for step in range(100):
+        mean.update(module, 1000)
+        newest.update(module, step)
+        if step == 0:
+            assert float(mean.network.weight) == pytest.approx(0.1) and float(newest.network.weight) == 1
+    assert float(mean.network.weight) == pytest.approx(1, abs=1e-3)
+
+
+def test_phase_2_learns_to_denoise(fields: Path, tmp_path: Path) -> None:
+    values = {**PHASE_2, "train_data": str(fields / "waves.npz"), "epochs": 60, "lr": 3e-3, "val_freq": 10}
+    folder = tmp_path / "out"
+    made = run("diffusion", folder, {**values, **_only_compressor(tmp_path)})
+    losses = figures(folder / "log.csv", "loss")
+    assert np.mean(losses[-20:]) < 0.6 * np.mean(losses[:5])
+    assert isinstance(load_part(made, DIFFUSION), Diffusion)
+    assert made.config["window"] == {"n_frame": 7, "interpo_rate": 3, "tile": 16}
+    assert {"diffusion_best.safetensors", "diffusion_final.safetensors"} < {p.name for p in folder.iterdir()}
+
+
+def test_the_student_of_the_truth_beats_linear_interpolation_where_something_can_be_learned(
+    fields: Path, tmp_path: Path
+) -> None:
+    values = {**PHASE_3, "train_data": str(fields / "waves.npz"), "epochs": 120, "lr": 4e-3, "val_freq": 20}
+    run("distillation", tmp_path / "out", {**values, **_only_compressor(tmp_path), "ema_decay": 0.9})
+    results = json.loads((tmp_path / "out" / "results.json").read_text())["validation"]["waves"]
+    assert results["loss"] < 0.5 * results["linear"]
+
+
+def test_the_teachers_samples_are_the_target_where_that_is_asked_for(tmp_path: Path) -> None:
+    """A teacher that always answers zero noise and a shifted residual teaches that shift."""
+    options = DistillationOptions.parse({**PHASE_3, "train_data": "x", **earlier(tmp_path), "target": "teacher"})
+    latents = Latents(FREQUENCY, 3, 0.01)
+    teacher = load_part(part(DIFFUSION), DIFFUSION)
+    assert isinstance(teacher, Diffusion)
+    torch.manual_seed(0)
+    x = torch.randn(1, 7, 16, 16)
+    known, residual = latents.training(x)
+    objective = Distillation(torch.nn.Identity(), latents, options, teacher, 1)
+    target = objective._target(known, residual)
+    assert not torch.allclose(target, residual) and not target[:, :, ::3].any()
+    assert Distillation(torch.nn.Identity(), latents, options, None, None)._target(known, residual) is residual
+    assert not any("teacher" in name for name, _ in objective.named_parameters())
+
+
+def test_halving_is_satisfied_by_a_pupil_that_takes_two_steps_in_one() -> None:
+    """Where the teacher's answer does not depend on the state, it is its own perfect pupil; another is not."""
+    latents, x = Latents(FREQUENCY, 3, 0.01), torch.randn(2, 7, 16, 16)
+
+    class Constant(torch.nn.Module):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.value = value
+
+        def forward(self, state: torch.Tensor, *rest: Any) -> torch.Tensor:
+            return torch.full_like(state, self.value)
+
+    def model(value: float) -> Diffusion:
+        return Diffusion(Constant(value), 4, "x0")  # type: ignore[arg-type]
+
+    for seed in range(4):
+        torch.manual_seed(seed)
+        assert float(Halving(model(0.5), model(0.5), latents, 4)(x)["loss"]) < 1e-4
+        assert float(Halving(model(0.7), model(0.5), latents, 4)(x)["loss"]) == pytest.approx(0.04, abs=5e-3)
+
+
+def test_additional_losses_are_what_they_say() -> None:
+    torch.manual_seed(1)
+    made, target = torch.randn(2, 3, 5, 8, 8), torch.randn(2, 3, 5, 8, 8)
+    plain = float((made - target).square().mean())
+    assert float(multi_resolution_error(target + 2, target)) == pytest.approx(4, rel=1e-5)
+    assert float(multi_resolution_error(made, target)) == pytest.approx(plain * (1 + 1 / 4 + 1 / 16) / 3, rel=0.15)
+    assert float(spectral_error(made, made)) == 0
+    assert float(spectral_error(made, target)) < 1.3 * plain, "an orthonormal transform, so no factor of H·W"
+    assert float(multi_resolution_error(made[..., :1, :1], target[..., :1, :1])) > 0
+
+
+@pytest.mark.parametrize("flag", ["use_perceptual_loss", "use_frequency_loss"])
+def test_additional_losses_can_be_switched_off(tmp_path: Path, flag: str) -> None:
+    network = load_part(part(STUDENT), STUDENT)
+    names = []
+    for value in (True, False):
+        values = {**PHASE_3, "train_data": "x", **earlier(tmp_path), flag: value}
+        objective = Distillation(network, Latents(FREQUENCY, 3, 0.01), DistillationOptions.parse(values), None, None)
+        names.append(set(objective(torch.randn(1, 7, 16, 16))))
+    assert len(names[0] - names[1]) == 1
+
+
+def test_the_guides_flags_are_taken() -> None:
+    """Names and values as in its documentation, apart from what belongs to every run."""
+    from codectk_cli.bridge import OptionsCommand, gather, given
+
+    common = "--train_data d --val_data v --n_frame 16 --training_size 256 --wavelet cdf97 --dct_block_size 8 "
+    common += "--use_dwt --latent_channels 32 --hyper_channels 32 --low_freq_size 16 --epochs 100 --lr 1e-4 "
+    common += "--save_freq 10 --batch_size 4 "
+    latent = common + "--freq_compressor_path p --interpo_rate 3 "
+    unet = "--unet_dim 64 --dim_mults 1 2 4 8 "
+    lines: list[tuple[Any, str]] = [
+        (CompressorOptions, common + "--lambda_bpp 0.01 --lambda_extra 0.01"),
+        (CompressorOptions, common.replace("--use_dwt", "--no_dwt")),
+        (DiffusionOptions, latent + unet + "--diffusion_steps 32"),
+        (
+            DistillationOptions,
+            latent + unet + "--teacher_path t --teacher_steps 32 --student_base_channels 64 "
+            "--student_channel_mults 1 2 4 --student_num_res_blocks 2 --use_perceptual_loss --no-use_frequency_loss",
+        ),
+    ]
+    for model, line in lines:
+        context = OptionsCommand("try", models=[model]).make_context("try", line.split())
+        options: Any = gather(model, given(context, model))
+        assert options.n_frame == 16 and options.wavelet == "cdf97"
+        assert options.use_dwt == ("--no_dwt" not in line)
+    assert not options.use_frequency_loss and options.use_perceptual_loss
+
+
+def _only_compressor(tmp_path: Path) -> dict[str, str]:
+    return {"freq_compressor_path": earlier(tmp_path / "earlier")["freq_compressor_path"]}
+
+
+def test_phases_2_and_3_take_the_transform_from_phase_1(fields: Path, tmp_path: Path) -> None:
+    values = {**PHASE_3, "train_data": str(fields), **_only_compressor(tmp_path)}
+    made = run("distillation", tmp_path / "out", {**values, "epochs": 1, "dct_block_size": 2, "hyper_channels": 4})
+    assert frequency_of(made) == FREQUENCY
+    for flag, value in (("wavelet", "cdf97"), ("dct_block_size", 8), ("latent_channels", 5), ("use_dwt", False)):
+        with pytest.raises(OptionsError, match=f"{flag} .*not"):
+            run("distillation", tmp_path / flag, {**values, flag: value})
+
+
+def test_weights_that_do_not_fit_are_plain_errors(fields: Path, tmp_path: Path) -> None:
+    paths = earlier(tmp_path / "earlier")
+    values = {**PHASE_3, "train_data": str(fields), "target": "teacher", **paths}
+
+    def attempt(error: type[Exception], match: str, **changes: Any) -> None:
+        with pytest.raises(error, match=match):
+            run("distillation", tmp_path / "out", {**values, **changes})
+
+    attempt(InputError, "does not exist", freq_compressor_path=str(tmp_path / "none.safetensors"))
+    attempt(WeightsError, "freq_compressor", freq_compressor_path=paths["teacher_path"])
+    attempt(WeightsError, "diffusion", teacher_path=paths["freq_compressor_path"])
+    attempt(OptionsError, "dim", unet_dim=16)
+    attempt(OptionsError, "dim_mults", dim_mults="1,2,4")
+    attempt(OptionsError, "teacher_steps", teacher_steps=5)
+    attempt(OptionsError, "power of two", teacher_steps=3, progressive=True)
+    attempt(OptionsError, "training_size", training_size=18)
+    other = part(DIFFUSION, frequency=FREQUENCY.model_copy(update={"wavelet": "cdf97"}))
+    other.save(tmp_path / "other.safetensors")
+    attempt(WeightsError, "transform", teacher_path=str(tmp_path / "other.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "word"),
+    [
+        (CompressorOptions, {"training_size": 40}, "multiple of 16"),
+        (CompressorOptions, {"low_freq_size": 300}, "planes"),
+        (DiffusionOptions, {"n_frame": 15}, "keyframe"),
+        (DiffusionOptions, {"interpo_rate": 4}, "keyframe"),
+        (DiffusionOptions, {"val_steps": 33}, "val_steps"),
+        (DistillationOptions, {"target": "teacher"}, "teacher_path"),
+        (DistillationOptions, {"progressive": True}, "teacher"),
+        (DistillationOptions, {"student_base_channels": 12}, "multiple of 8"),
+        (DistillationOptions, {"student_channel_mults": "1,0"}, "factor"),
+        (DistillationOptions, {"frame_range": "5,2"}, "range"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_refused(model: Any, changes: dict[str, Any], word: str) -> None:
+    needed = {"train_data": "x", "freq_compressor_path": "y"}
+    start = {name: value for name, value in needed.items() if name in model.model_fields}
+    with pytest.raises(OptionsError, match=word):
+        model.parse({**start, **changes})
+
+
+def test_runs_on_other_data_are_not_resumed(fields: Path, tmp_path: Path) -> None:
+    from codectk.errors import TrainingStopped
+    from codectk.testing.trainer import Counter as Stop
+
+    values = {**PHASE_1, "train_data": str(fields)}
+    with pytest.raises(TrainingStopped):
+        run("compressor", tmp_path / "out", values, watcher=Stop(1))
+    np.savez(fields / "waves.npz", data=moving_waves() + 1)
+    with pytest.raises(InputError, match="data"):
+        run("compressor", tmp_path / "out", values, resume=True)
+
+
+def test_dry_runs_tell_of_network_and_data(fields: Path, tmp_path: Path) -> None:
+    options = DistillationOptions.parse({**PHASE_3, "train_data": str(fields), **earlier(tmp_path / "earlier")})
+    lines = list(DistillationTrainer(options, Run(tmp_path / "run", RunOptions(device="cpu"))).describe())
+    assert "parameters" in lines[0] and any("tall" in line for line in lines)
+    assert CONFIGS[STUDENT] == options.architecture()
+
+
+def test_weights_and_runs_do_not_tell_of_paths(fields: Path, tmp_path: Path) -> None:
+    made = run("compressor", tmp_path / "out", {**PHASE_1, "train_data": str(fields), "epochs": 1})
+    assert str(tmp_path) not in json.dumps(made.about())
+    assert read_description(tmp_path / "out")["trainer"].endswith("compressor")

@@ -146,6 +146,17 @@ def test_odd_fields_are_shown_without_a_warning(tmp_path: Path, codectk: Run, ro
         assert f"<h2>{name}.npy</h2>" in page
 
 
+def test_without_codecs_those_of_fields_are_evaluated(tmp_path: Path, codectk: Run, rounder: dict[str, str]) -> None:
+    np.save(tmp_path / "data" / "a.npy", smooth(9, 10))
+    done = codectk("evaluate", "--data", "data/a.npy", "--out", "out", "--pictures", "0", env=rounder)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
+    names = {row["codec"] for row in rows}
+    assert {"rounder", "zfp"} <= names
+    assert "jpeg" not in names
+    assert not any(row["error"] for row in rows)
+
+
 def test_pictures_and_fields_share_a_report(tmp_path: Path, codectk: Run, rounder: dict[str, str], photo: Path) -> None:
     photo.rename(tmp_path / "data" / "photo.png")
     np.save(tmp_path / "data" / "a.npy", smooth(20, 30))

@@ -2,12 +2,14 @@
 
 import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from codectk.compression import LoadedCodec, load_codec
 from codectk.errors import CodectkError, OptionsError
 from codectk.evaluate import Candidate
+from codectk.fields import is_field
 from codectk.registry import Registry
 from codectk.specs import CodecSpec, normalise
 from codectk_cli.shared import codec_of, warn
@@ -18,7 +20,12 @@ _WORD = re.compile(rf"(?P<name>[^@:]+)(?:@(?P<weights>.+?))?(?P<settings>(?:{_NE
 
 
 def candidates(
-    words: tuple[str, ...], weights: tuple[Path, ...], device: str, registry: Registry, rate_points: bool = True
+    words: tuple[str, ...],
+    weights: tuple[Path, ...],
+    device: str,
+    registry: Registry,
+    rate_points: bool = True,
+    files: Sequence[Path] = (),
 ) -> list[Candidate]:
     """The codecs that a call names, or all that work as they are installed.
 
@@ -27,6 +34,7 @@ def candidates(
         weights: weights files; they serve the named codec they belong to that has none of its own, or join in.
         device: where networks run.
         rate_points: go through a codec's own rate points where its rate option is not given; otherwise its default.
+        files: the inputs; where no codec is named, those that take neither pictures nor fields among them stay out.
 
     Raises:
         OptionsError: a word cannot be read, or two candidates would have one label.
@@ -37,7 +45,7 @@ def candidates(
         by_codec.setdefault(normalise(codec_of(path)), []).append(path)
     parsed = [_parse(word) for word in words]
     if not words and not weights:
-        return _every_codec(registry, device, rate_points)
+        return _every_codec(registry, device, rate_points, files)
     named = {normalise(registry.find(CodecSpec, name).spec.name) for name, _, _ in parsed}
     parsed += [(codec, None, "") for codec in by_codec if codec not in named]
     found: list[Candidate] = []
@@ -54,11 +62,14 @@ def candidates(
     return found
 
 
-def _every_codec(registry: Registry, device: str, rate_points: bool) -> list[Candidate]:
-    """All codecs that work without a user's weights; what does not load is a warning."""
+def _every_codec(registry: Registry, device: str, rate_points: bool, files: Sequence[Path]) -> list[Candidate]:
+    """All codecs that work without a user's weights on inputs such as these; what does not load is a warning."""
     found = []
+    families = {"field" if is_field(file) else "image" for file in files}
     for registered in registry.codecs():
-        if registered.spec.needs_weights and not registered.spec.default_weights:
+        spec: CodecSpec = registered.spec
+        suits = not families or families & {kind.partition("/")[0] for kind in spec.kinds}
+        if not suits or (spec.needs_weights and not spec.default_weights):
             continue
         try:
             found += candidates((registered.full_name,), (), device, registry, rate_points)

@@ -84,7 +84,7 @@ def command(
     files = find_inputs(data)
     for name in (RESULT, ROWS) if out else ():
         refuse_existing(Path(out or "", name), force)
-    chosen = candidates(codecs, weights, device, registry, rate_points=all_points)
+    chosen = candidates(codecs, weights, device, registry, rate_points=all_points, files=files)
     if not chosen:
         raise UnknownName("No codec works without weights here.", "Run `pip install codectk-classic`, or name -w.")
     samples = _measure(chosen, files, _reader(crop, size), {**how, "device": device})

@@ -70,7 +70,7 @@ def command(
     registry = load_registry()
     files = find_inputs(data)
     metrics = metrics or _usual_metrics(files)
-    chosen = _choose(codecs, weights, metrics, anchor, device, registry)
+    chosen = _choose(codecs, weights, files, metrics, anchor, device, registry)
     _make_room(out, force)
     read = partial(read_array, background=background, depth=int(depth) if depth else None)
     rows = _evaluate(chosen, files, out, metrics, registry, read, device)
@@ -97,6 +97,7 @@ def _usual_metrics(files: Sequence[Path]) -> tuple[str, ...]:
 def _choose(
     codecs: tuple[str, ...],
     weights: tuple[Path, ...],
+    files: Sequence[Path],
     metrics: tuple[str, ...],
     anchor: str | None,
     device: str,
@@ -108,7 +109,7 @@ def _choose(
 
     for name in metrics:
         make_metric(name, registry, device)  # what is missing for one is told before anything is coded
-    chosen = candidates(codecs, weights, device, registry)
+    chosen = candidates(codecs, weights, device, registry, files=files)
     labels = [candidate.label for candidate in chosen]
     if not chosen:
         raise UnknownName("No codec works without weights here.", "Run `pip install codectk-classic`, or name -w.")

@@ -13,6 +13,7 @@ import zarr
 from numpy.lib import format as npy
 
 from codectk import ArrayInfo
+from codectk.arrays import parts
 from codectk.errors import InputError
 from codectk.fields import variable
 from codectk.inputs import read_array, write_array
@@ -137,6 +138,35 @@ def test_large_fields_stay_on_disk_and_are_the_same(tmp_path, monkeypatch, endin
     assert type(base).__name__ == "mmap"
     assert picture.x.flags.c_contiguous
     assert picture.x.tobytes() == x.tobytes()
+
+
+def test_hdf5_values_in_other_files_are_not_read(tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(40))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("v", (10,), "f4", external=[(str(tmp_path / "secret"), 0, 40)])
+    with pytest.raises(InputError, match=r"x\.h5 keeps the values of /v in other files"):
+        read_array(tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize("ending", [".nc", ".h5", ".zarr"])
+def test_chunks_of_large_fields_are_read_whole(tmp_path, monkeypatch, ending):
+    monkeypatch.setattr(variable, "KEPT_BYTES", 100)
+    monkeypatch.setattr(variable, "PART_VALUES", 90)
+    path, x = tmp_path / f"x{ending}", np.arange(400, dtype="i2").reshape(40, 10)
+    if ending == ".nc":
+        with netCDF4.Dataset(path, "w") as dataset:
+            dataset.createDimension("y", 40)
+            dataset.createDimension("x", 10)
+            dataset.createVariable("v", "i2", ("y", "x"), chunksizes=(4, 10))[:] = x
+    if ending == ".h5":
+        with h5py.File(path, "w") as file:
+            file.create_dataset("v", data=x, chunks=(4, 10))
+    if ending == ".zarr":
+        zarr.open_group(path, mode="w").create_array("v", data=x, chunks=(4, 10))
+    asked = []
+    monkeypatch.setattr(variable, "parts", lambda *words: asked.append(words) or parts(*words))
+    assert read_array(path).x.tolist() == x.tolist()
+    assert asked == [((40, 10), 90, 4)]
 
 
 def test_no_temporary_file_is_left_while_or_after_a_large_field_is_read(tmp_path, monkeypatch):

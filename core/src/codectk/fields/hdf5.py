@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 
 from codectk.arrays import Array, ArrayInfo
+from codectk.errors import InputError
 from codectk.fields.metadata import Coordinate, Metadata, as_text
 from codectk.fields.variable import Variable, chosen, copy_parts, fields_among, reading
 
@@ -30,11 +31,15 @@ def opened(path: Path, name: str, _max_bytes: int) -> Iterator[Variable]:
     with _file(path) as file:
         arrays = _arrays(file)
         found = arrays[chosen(path, name.strip("/"), arrays, _fields(arrays))]
+        if found.external:
+            raise InputError(f"{path} keeps the values of {found.name} in other files.", "Copy them into one first.")
         labels = tuple(_label(dim) for dim in found.dims)
         coordinates = {}
         for label, dim in zip(labels, found.dims, strict=True):
             scale = dim[0] if label and len(dim) else None
-            if scale is not None and not bytes(scale.attrs.get("NAME", b"")).startswith(_NO_COORDINATE):
+            if scale is None or scale.external:
+                continue
+            if not bytes(scale.attrs.get("NAME", b"")).startswith(_NO_COORDINATE):
                 coordinates[label] = Coordinate(scale, _attributes(scale))
         dims = labels if all(labels) else ()
         yield Variable(found, found.name.rpartition("/")[2], dims, _attributes(found), coordinates)

@@ -95,7 +95,13 @@ def _is_numeric(variable: Any) -> bool:
 
 
 def _attributes(variable: Any) -> dict[str, Any]:
-    return {name: variable.getncattr(name) for name in variable.ncattrs()}
+    found: dict[str, Any] = {}
+    for name in variable.ncattrs():
+        try:
+            found[name] = variable.getncattr(name)
+        except (KeyError, OSError, RuntimeError, ValueError):  # a type that numpy lacks, or text that is none
+            found[name] = None
+    return found
 
 
 def _coordinate(variable: Any, dim: str) -> Any:

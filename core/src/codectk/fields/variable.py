@@ -193,5 +193,6 @@ def writing(path: Path) -> Iterator[None]:
 
 def _rows(values: Any) -> int:
     """How many rows a chunk of the file holds: chunks that are read in pieces are decoded once for each."""
-    chunks = getattr(values, "chunks", None)
-    return chunks[0] if isinstance(chunks, tuple) and isinstance(chunks[0], int) else 1
+    chunking = getattr(values, "chunking", None)  # of NetCDF; others have an attribute
+    chunks = chunking() if callable(chunking) else getattr(values, "chunks", None)
+    return chunks[0] if isinstance(chunks, list | tuple) and isinstance(chunks[0], int) else 1

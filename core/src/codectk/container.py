@@ -45,8 +45,7 @@ DIGEST_BYTES = 8
 MAX_TEXT = 64
 MAX_PARAMS = 1 << 16
 MAX_SEGMENTS = 1 << 16
-MAX_METADATA = 1 << 20
-"""Bytes of metadata, unpacked."""
+MAX_METADATA = 1 << 20  # bytes, unpacked
 MAX_HEADER = 1 << 21
 MAX_ARRAY_BYTES = 1 << 31
 """Files that announce a larger array are refused unless the caller raises the limit."""

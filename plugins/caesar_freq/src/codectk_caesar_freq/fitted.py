@@ -149,9 +149,7 @@ def decode(
     dtype = np.float64 if double else np.float32
     used = threads if np.prod(shape) > 1 << 14 else 1
     with np.errstate(over="ignore", invalid="ignore"):  # of hostile streams alone
-        z_hat = native.lift_decode(
-            grid, dtype, _bytes(special), weights, float(step), lattice, streams, used
-        )
+        z_hat = native.lift_decode(grid, dtype, _bytes(special), weights, float(step), lattice, streams, used)
         return Quantiser(offset, unit, step, lattice, double).values(z_hat)
 
 

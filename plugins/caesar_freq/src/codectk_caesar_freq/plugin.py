@@ -1,9 +1,35 @@
 """What this distribution brings to codectk. Imports nothing heavy."""
 
 from codectk.hookspecs import hookimpl
-from codectk.specs import CommandSpec, TrainerSpec
+from codectk.specs import CodecSpec, CommandSpec, Guarantee, TrainerSpec
 
 CODECTK_API = 1
+
+READS = (1,)
+"""Bitstream versions that this release decodes."""
+
+PAPER = "CAESAR-Freq, after Li et al., 'CAESAR: a unified framework for foundation and generative models for efficient compression of scientific data', Appl. Sci. 15(16) 8977, 2025"
+
+
+@hookimpl
+def codectk_codecs() -> list[CodecSpec]:
+    """The codec of scientific fields."""
+    return [
+        CodecSpec(
+            name="caesar_freq",
+            summary="scientific fields within an error bound: fitted wavelet, DCT, learned priors",
+            target="codectk_caesar_freq.codec:CaesarFreqCodec",
+            kinds=tuple(f"field/{kind}" for kind in ("f32", "f64", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64")),
+            encode_options="codectk_caesar_freq.options:EncodeOptions",
+            decode_options="codectk_caesar_freq.options:DecodeOptions",
+            rate_option="rel_error",
+            progressive=True,
+            reads=READS,
+            portability="any-machine",
+            guarantees=(Guarantee(option="abs_error", metric="max_error"), Guarantee(option="nrmse", metric="nrmse")),
+            paper=PAPER,
+        )
+    ]
 
 
 @hookimpl

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codectk.arrays import Array
+from codectk.arrays import Array, missing
 from codectk.container import Reader, varint
 from codectk.errors import ContainerError
 from codectk_caesar_freq import native
@@ -50,12 +50,8 @@ def find(x: Array, fill_value: float | int | None, mask: Mask | None) -> Mask:
         fill_value: stands for missing values.
         mask: true where the user wants exact values.
     """
-    special = np.zeros(x.shape, bool) if x.dtype.kind != "f" else ~np.isfinite(x)
-    if fill_value is not None:
-        special |= x == np.asarray(fill_value).astype(x.dtype)
-    if mask is not None:
-        special |= mask
-    return special
+    special = missing(x, fill_value)
+    return special if mask is None else special | mask
 
 
 def add_still(x: Array, special: Mask) -> Mask:

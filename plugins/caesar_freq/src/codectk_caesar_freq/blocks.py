@@ -1,0 +1,214 @@
+"""The stream of one block [T, H, W]: special values, a method's bytes, and exact values where the method missed the bound.
+
+    head    u8 method, u8 flags
+            special values   varint length, bytes    (flag 1)
+            signs            varint length, bytes    (flag 2: the method codes log2 |x|)
+            correction       varint length, bytes    (flag 4: see `gae`)
+            exact values     varint length, bytes    (flag 8)
+            the method's own bytes
+    groups  streams of the levels of the fitted wavelet, coarse to fine; other methods have none
+
+A block is encoded, decoded from its bytes and checked before it is taken; see `encoding`.
+"""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+from codectk.arrays import Array
+from codectk.container import Reader, varint
+from codectk.errors import ContainerError
+from codectk_caesar_freq import bands, fitted, gae, loglaw, native
+from codectk_caesar_freq.specials import Mask, Specials, inflate, shuffled, unpack, unshuffled
+
+HAS_SPECIALS, HAS_SIGNS, HAS_CORRECTION, HAS_EXACT = 1, 2, 4, 8
+
+
+class Method(IntEnum):
+    """How the valid values of a block are coded."""
+
+    NOTHING = 0
+    CONSTANT = 1
+    RAW = 2
+    FITTED = 3
+    BANDS = 4
+
+
+@dataclass(frozen=True)
+class Block:
+    """A coded block.
+
+    Attributes:
+        method: see there.
+        body: the method's own bytes.
+        groups: streams of the groups of levels.
+        specials, signs, correction, exact: parts of the head, empty where there are none.
+    """
+
+    method: Method
+    body: bytes
+    groups: tuple[bytes, ...] = (b"",) * native.GROUPS
+    specials: bytes = b""
+    signs: bytes = b""
+    correction: bytes = b""
+    exact: bytes = b""
+
+    def parts(self) -> dict[str, int]:
+        """Bytes by what they are for."""
+        return {
+            "head and side data": 2 + len(self.specials) + len(self.signs) + len(self.body) * (not self._body_is_data),
+            "bands": sum(map(len, self.groups)) + len(self.body) * self._body_is_data,
+            "correction": len(self.correction) + len(self.exact),
+        }
+
+    @property
+    def _body_is_data(self) -> bool:
+        return self.method in (Method.RAW, Method.BANDS)
+
+    def pack(self) -> list[bytes]:
+        """Head and groups; the head is in front of the first group."""
+        optional = (self.specials, self.signs, self.correction, self.exact)
+        flags = sum(1 << i for i, part in enumerate(optional) if part)
+        head = bytes([self.method, flags]) + b"".join(varint(len(part)) + part for part in optional if part)
+        head += varint(len(self.body)) + self.body
+        return [head + self.groups[0], *self.groups[1:]]
+
+    @classmethod
+    def unpack(cls, parts: Sequence[bytes | None], source: str) -> "Block":
+        """The block of a head and those groups that are there.
+
+        Raises:
+            ContainerError: the bytes do not hold that.
+        """
+        head = parts[0] or b""
+        reader = Reader(head, 0, len(head), source)
+        method, flags = reader.byte(), reader.byte()
+        if method not in list(Method) or flags > 15:
+            raise ContainerError(f"{source} holds a block of an unknown form.", "Update codectk-caesar-freq.")
+        optional = [reader.bytes(reader.varint(len(head))) if flags >> i & 1 else b"" for i in range(4)]
+        body = reader.bytes(reader.varint(len(head)))
+        groups = (head[reader.at :], *(part or b"" for part in parts[1:]))
+        return cls(Method(method), body, groups, *optional)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What decoding a block needs besides its bytes.
+
+    Attributes:
+        shape: (T, H, W).
+        dtype: of the values.
+        threads: how many may work on it.
+        source: name of the file, for messages.
+        groups: how many groups of levels are there.
+    """
+
+    shape: native.Shape
+    dtype: np.dtype[np.generic]
+    threads: int = 1
+    source: str = field(default="the file")
+    groups: int = native.GROUPS
+
+
+def decode(block: Block, context: Context) -> Array:
+    """The values of a block, in its own type.
+
+    Raises:
+        ContainerError: the bytes do not make sense.
+    """
+    specials = unpack(block.specials, context.shape, context.dtype, context.source) if block.specials else None
+    special = specials.where if specials else None
+    if block.method == Method.RAW:
+        x = _raw(block.body, context, special)
+    else:
+        values = _values(block, context, special)
+        if block.signs:
+            values = loglaw.powers(values) * _signs(block.signs, context)
+        if block.correction:
+            gae.unpack(block.correction, context.shape, context.source).apply(values)
+        x = cast(values, context.dtype)
+    if specials:
+        specials.restore(x)
+    if block.exact:
+        _put_exact(x, block.exact, context.source)
+    return x
+
+
+def _values(block: Block, context: Context, special: Mask | None) -> native.Doubles:
+    body = Reader(block.body, 0, len(block.body), context.source)
+    if block.method == Method.NOTHING:
+        return np.zeros(context.shape)
+    if block.method == Method.CONSTANT:
+        return np.full(context.shape, struct.unpack("<d", body.bytes(8))[0])
+    if block.method == Method.BANDS:
+        return bands.decode(body, context.shape, context.source)
+    streams = [stream if i < context.groups else None for i, stream in enumerate(block.groups)]
+    return fitted.decode(body, streams, context.shape, special, context.threads, context.source)
+
+
+def cast(values: native.Doubles, dtype: np.dtype[np.generic]) -> Array:
+    """Values in a type, the nearest that it has."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return values.astype(dtype)
+    limits = np.iinfo(dtype.name)
+    rounded = np.rint(np.nan_to_num(values, posinf=float(limits.max), neginf=float(limits.min)))
+    # The largest integers of 64 bits have no neighbour in float64: what would round beyond them is set apart.
+    low, high = rounded <= float(limits.min), rounded >= float(limits.max)
+    x = np.where(low | high, 0, rounded).astype(dtype)
+    x[low], x[high] = limits.min, limits.max
+    return x
+
+
+def pack_raw(x: Array, special: Mask | None) -> bytes:
+    """Valid values without loss."""
+    return zlib.compress(shuffled(np.ascontiguousarray(x if special is None else x[~special])), 6)
+
+
+def _raw(body: bytes, context: Context, special: Mask | None) -> Array:
+    x = np.zeros(context.shape, context.dtype)
+    valid = np.ones(context.shape, bool) if special is None else ~special
+    size = int(np.count_nonzero(valid)) * context.dtype.itemsize
+    x[valid] = unshuffled(inflate(body, size, context.source), context.dtype)
+    return x
+
+
+def pack_signs(x: Array) -> bytes:
+    """Which values are negative."""
+    negative = (x < 0).astype(np.int32)
+    return native.encode_planes(negative, boxes=[_whole(negative)])
+
+
+def _signs(data: bytes, context: Context) -> native.Doubles:
+    negative = native.decode_planes(data, context.shape, boxes=[((0, 0, 0), context.shape, (-1, -1, -1))])
+    return np.where(negative != 0, -1.0, 1.0)
+
+
+def pack_exact(x: Array, where: Mask) -> bytes:
+    """Values of some places, and the places."""
+    places = np.flatnonzero(where)
+    gaps = np.diff(places, prepend=0).astype("<u4")
+    return varint(len(places)) + zlib.compress(shuffled(gaps) + shuffled(np.ascontiguousarray(x[where])), 6)
+
+
+def _put_exact(x: Array, data: bytes, source: str) -> None:
+    reader = Reader(data, 0, len(data), source)
+    count = reader.varint(x.size)
+    raw = inflate(data[reader.at :], count * (4 + x.itemsize), source)
+    places = np.cumsum(unshuffled(raw[: 4 * count], np.dtype("<u4")).astype(np.int64))
+    if count and places[-1] >= x.size:
+        raise ContainerError(f"{source} corrects values that it has not.", "Copy or download the file again.")
+    x.reshape(-1)[places] = unshuffled(raw[4 * count :], x.dtype)
+
+
+def specials_of(x: Array, special: Mask) -> Specials:
+    """The special values of a block."""
+    return Specials(special, x[special])
+
+
+def _whole(x: Array) -> native.Box:
+    return (0, 0, 0), (x.shape[0], x.shape[1], x.shape[2]), (-1, -1, -1)

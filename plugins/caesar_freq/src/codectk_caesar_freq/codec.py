@@ -1,0 +1,226 @@
+"""The codec caesar_freq: chunks of a field, each within the bound, each a file's own segments.
+
+    x ─ chunks ─ special values apart ─ candidates (`encoding`) ─ decode, check ─ smallest ─> head, levels coarse to fine
+    segments: heads and coarse levels of all chunks, then the middle levels of all, then the fine ones
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from codectk.arrays import Array, ArrayInfo
+from codectk.checkpoint import Checkpoint
+from codectk.codec import Codec, Encoded
+from codectk.errors import ContainerError, InputError, OptionsError
+from codectk.inputs import read_array
+from codectk_caesar_freq import blocks, encoding, layout, native, specials
+from codectk_caesar_freq.bands import Transform
+from codectk_caesar_freq.bounds import Bound, Reached
+from codectk_caesar_freq.layout import Chunk
+from codectk_caesar_freq.options import DecodeOptions, EncodeOptions
+from codectk_caesar_freq.specials import Mask
+
+FIGURES = 6
+RATE_POINTS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A coded chunk.
+
+    Attributes:
+        segments: of the groups of levels.
+        reached: errors of its valid values.
+        lossless: it is stored without loss because nothing else holds the bound, or takes fewer bytes.
+    """
+
+    segments: list[bytes]
+    reached: Reached
+    lossless: bool
+
+
+class CaesarFreqCodec(Codec):
+    """Scientific fields within an error bound."""
+
+    rate_points = RATE_POINTS
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint | None, device: str) -> Self:
+        """Make the codec ready; transforms need no weights and run on the CPU."""
+        native.library()
+        return cls()
+
+    def encode(self, x: Array, info: ArrayInfo, options: EncodeOptions) -> Encoded:
+        """Code a field of rank 1 to 5.
+
+        Raises:
+            OptionsError: the mask does not fit.
+            InputError: the bound means nothing for these values.
+        """
+        whole = layout.as_five(x)
+        mask = read_mask(options.mask, x.shape) if options.mask else None
+        limit = layout.limit_of(options.memory_bytes, options.threads)
+        longest = layout.sides(x.shape, limit, options.chunk)
+        bounds = self._bounds(whole, info, mask, longest, options)
+        plan = plan_of(options, layout.count(x.shape, longest))
+        code = partial(_encode_chunk, whole, info.fill_value, mask, bounds, plan)
+        results = list(_map(code, layout.chunks(x.shape, longest), options.threads))
+        segments = tuple(result.segments[group] for group in range(native.GROUPS) for result in results)
+        reached = _by_variable(results, layout.chunks(x.shape, longest), whole.shape[0])
+        name, value = options.bound
+        rows = [[_short(b.value), _short(r.largest), _short(r.rmse)] for b, r in zip(bounds, reached, strict=True)]
+        notes = {
+            "largest_error": max(r.largest for r in reached),
+            "lossless_chunks": float(sum(result.lossless for result in results)),
+        }
+        return Encoded({"bound": [name, value], "chunk": list(longest), "variables": rows}, segments, notes=notes)
+
+    def decode(self, encoded: Encoded, info: ArrayInfo, options: DecodeOptions) -> Array:
+        """The field, or a coarser one where fine levels are missing.
+
+        Raises:
+            ContainerError: the segments do not hold such a field.
+        """
+        longest = chunk_sides(encoded.params, info.shape)
+        number = layout.count(info.shape, longest)
+        if len(encoded.segments) > number * native.GROUPS:
+            raise ContainerError("There are more segments than chunks.", "Copy or download the file again.")
+        x = _room(info, options.memory_bytes)
+        whole = layout.as_five(x)
+        threads = options.threads if number == 1 else 1
+
+        def one(place: tuple[int, Chunk]) -> None:
+            i, chunk = place
+            parts = [s if (s := _get(encoded.segments, group * number + i)) is not None else None for group in range(3)]
+            whole[chunk.slices] = decode_chunk(parts, chunk, info, threads)
+
+        for _ in _map(one, enumerate(layout.chunks(info.shape, longest)), options.threads):
+            pass
+        return x
+
+    def _bounds(
+        self, x: Array, info: ArrayInfo, mask: Mask | None, longest: native.Shape, options: EncodeOptions
+    ) -> list[Bound]:
+        """The bound of every variable, from the range of its valid values."""
+        name, value = options.bound
+        low, high = np.full(x.shape[0], np.inf), np.full(x.shape[0], -np.inf)
+        for chunk in layout.chunks(x.shape, longest):
+            part = np.ascontiguousarray(x[chunk.slices])
+            valid = part[~specials.find(part, info.fill_value, _mask_of(mask, chunk))]
+            if valid.size:
+                low[chunk.variable] = min(low[chunk.variable], float(valid.min()))
+                high[chunk.variable] = max(high[chunk.variable], float(valid.max()))
+        spread = np.where(high >= low, high - low, 0.0)
+        if name == "eb":
+            spread[:] = high.max() - low.min() if np.isfinite(high.max()) else 0.0
+        bounds = [Bound.of(name, value, float(s)) for s in spread]
+        if not all(np.isfinite(bound.value) for bound in bounds):
+            raise InputError("The range of the values is too large for this bound.", "Give --abs-error or --pointwise-rel.")
+        return bounds
+
+
+def plan_of(options: EncodeOptions, chunks: int) -> encoding.Plan:
+    """How blocks are to be coded."""
+    threads = options.threads if chunks == 1 else 1
+    size = options.dct_block_size
+    if options.wavelet in ("auto", "fitted") and not size:
+        return encoding.Plan(only_fitted=options.wavelet == "fitted", threads=threads)
+    if options.wavelet == "fitted":
+        raise OptionsError("The fitted wavelet leaves nothing for cosine blocks.", "Leave --dct-block-size out.")
+    named = "none" if options.wavelet == "auto" else options.wavelet
+    if named == "none" and not size:
+        raise OptionsError("No transform is left.", "Give --dct-block-size, or another --wavelet.")
+    levels = options.wavelet_levels if named != "none" else 0
+    return encoding.Plan(Transform(named, levels, options.temporal, size), threads=threads)
+
+
+def read_mask(name: str, shape: tuple[int, ...]) -> Mask:
+    """True where values are missing: where the array in a file is 0.
+
+    Raises:
+        InputError: the file cannot be read.
+        OptionsError: its shape is not that of the field's last axes.
+    """
+    mask = np.asarray(read_array(Path(name)).x)
+    if mask.ndim > len(shape) or mask.shape != shape[len(shape) - mask.ndim :]:
+        raise OptionsError(f"The mask {name} has shape {mask.shape}, the field {shape}.", "Give the last axes of the field.")
+    return np.broadcast_to(mask == 0, layout.five(shape))
+
+
+def decode_chunk(parts: Sequence[bytes | None], chunk: Chunk, info: ArrayInfo, threads: int) -> Array:
+    """The values of a chunk from its segments; without any, the middle of the field's range."""
+    dtype = np.dtype(info.dtype)
+    if parts[0] is None:
+        low, high = info.value_range or (0.0, 0.0)
+        return blocks.cast(np.full(chunk.shape, low / 2 + high / 2), dtype)
+    there = sum(part is not None for part in parts)
+    context = blocks.Context(chunk.shape, dtype, threads, "the chunk", there)
+    return blocks.decode(blocks.Block.unpack(parts, "the chunk"), context)
+
+
+def chunk_sides(params: dict[str, Any], shape: tuple[int, ...]) -> native.Shape:
+    """Longest T, H and W of the chunks of a file.
+
+    Raises:
+        ContainerError: the params do not say.
+    """
+    sides = params.get("chunk")
+    whole = layout.five(shape)[2:]
+    good = isinstance(sides, list) and len(sides) == 3 and all(isinstance(s, int) and s >= 1 for s in sides)
+    if not good or any(side > length for side, length in zip(sides, whole, strict=True)):  # type: ignore[arg-type]
+        raise ContainerError("The sides of the chunks make no sense.", "Copy or download the file again.")
+    return sides[0], sides[1], sides[2]  # type: ignore[index]
+
+
+def _encode_chunk(
+    x: Array, fill_value: float | int | None, mask: Mask | None, bounds: list[Bound], plan: encoding.Plan, chunk: Chunk
+) -> Result:
+    part = np.ascontiguousarray(x[chunk.slices])
+    special = specials.find(part, fill_value, _mask_of(mask, chunk))
+    special = specials.add_still(part, special)
+    work = encoding.Work(part, special if special.any() else None, bounds[chunk.variable], plan)
+    block, reached = encoding.encode(work)
+    return Result(block.pack(), reached, block.method == blocks.Method.RAW)
+
+
+def _mask_of(mask: Mask | None, chunk: Chunk) -> Mask | None:
+    return None if mask is None else mask[chunk.slices]
+
+
+def _by_variable(results: Sequence[Result], chunks: Iterator[Chunk], variables: int) -> list[Reached]:
+    reached = [Reached() for _ in range(variables)]
+    for result, chunk in zip(results, chunks, strict=True):
+        reached[chunk.variable].add(result.reached)
+    return reached
+
+
+def _map(function: Callable[[Any], Any], items: Any, threads: int) -> Iterator[Any]:
+    """Like `map`, with threads; the compiled parts do not hold the interpreter."""
+    work = list(items)
+    if threads == 1 or len(work) == 1:
+        yield from map(function, work)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(function, work)
+
+
+def _room(info: ArrayInfo, memory: int) -> Array:
+    """An array to decode into: in a temporary file that nobody else sees where memory would be too little."""
+    if info.nbytes <= memory:
+        return np.empty(info.shape, info.dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, info.dtype, "w+", shape=info.shape)
+
+
+def _get(segments: Sequence[bytes], i: int) -> bytes | None:
+    return segments[i] if i < len(segments) else None
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{FIGURES}g}")

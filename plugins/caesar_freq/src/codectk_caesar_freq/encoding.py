@@ -1,0 +1,287 @@
+"""How a block is encoded within a bound: candidates, each decoded from its bytes and checked, and the smallest of them.
+
+    point-wise bounds     constant, lattice or fitted wavelet (or the transform that was asked for, with corrections)
+    mean square bounds    constant, fitted wavelet, cosine blocks of 8, 16 or 32 values (or what was asked for)
+    patch bounds          the same, for several mean squares, each with the correction that it needs
+
+What nothing else can hold is stored without loss.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from codectk.arrays import Array
+from codectk.errors import CodectkError
+from codectk_caesar_freq import bands, bounds, fitted, gae, lattice, loglaw, native
+from codectk_caesar_freq.bands import Transform
+from codectk_caesar_freq.blocks import Block, Context, Method, decode, pack_exact, pack_raw, pack_signs
+from codectk_caesar_freq.bounds import Bound, Reached
+from codectk_caesar_freq.specials import Mask, pack
+
+COSINES = (8, 16, 32)
+STEPS_PER_RMSE = 3.8
+"""Step over target of cosine blocks, for choosing their size before the step is known."""
+
+LATTICE_WORTH = 0.9
+"""A lattice is used where its step is at least this part of the step without it."""
+
+STEP_OF_POINTWISE = 1.9
+"""Step over bound of transforms that corrections follow."""
+
+MOST_EXACT = 1 / 16
+RETRIES = 4
+SHARES = (0.8, 0.92)
+"""Mean squares to try below a bound on patches, over it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the user wants blocks to be coded by.
+
+    Attributes:
+        transform: a transform, or None for the best of all.
+        only_fitted: nothing but the fitted wavelet.
+        threads: for one block.
+    """
+
+    transform: Transform | None = None
+    only_fitted: bool = False
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Work:
+    """A block to encode.
+
+    Attributes:
+        x: (T, H, W), contiguous.
+        special: values that are kept exactly, or None.
+        bound: what all others must keep to.
+        plan: see there.
+    """
+
+    x: Array
+    special: Mask | None
+    bound: Bound
+    plan: Plan
+
+    @property
+    def valid(self) -> Array:
+        """The values that are not special, (N,)."""
+        return self.x.reshape(-1) if self.special is None else self.x[~self.special]
+
+    def checked(self, block: Block) -> tuple[Block, Reached] | None:
+        """The block with its special values, and exact ones where it misses a point-wise bound; None if it misses
+        another bound, or so often that this is no way to code it.
+        """
+        block = replace(block, specials=b"" if self.special is None else pack(self.x, self.special))
+        shape = self.x.shape[0], self.x.shape[1], self.x.shape[2]
+        x_hat = decode(block, Context(shape, self.x.dtype, self.plan.threads))
+        gaps = bounds.distances(self.x, x_hat)
+        if self.bound.meaning in ("absolute", "relative"):
+            wrong = bounds.outside(self.bound, self.x, gaps, self.special)
+            count = int(np.count_nonzero(wrong))
+            if count > MOST_EXACT * self.x.size:
+                return None
+            if count:
+                block = replace(block, exact=pack_exact(self.x, wrong))
+                gaps[wrong] = 0
+        elif not bounds.holds(self.bound, self.x, x_hat, gaps, self.special):
+            return None
+        return block, bounds.measure(gaps, self.special)
+
+
+def encode(work: Work) -> tuple[Block, Reached]:
+    """The smallest block that keeps to the bound."""
+    if work.special is not None and work.special.all():
+        return Block(Method.NOTHING, b"", specials=pack(work.x, work.special)), Reached()
+    best: tuple[Block, Reached] | None = None
+    for candidate in _candidates(work):
+        try:
+            found = work.checked(candidate())
+        except CodectkError:  # a stream larger than its values
+            continue
+        if found and (best is None or _size(found[0]) < _size(best[0])):
+            best = found
+        if best and best[0].method == Method.CONSTANT:
+            break
+    raw_size = work.valid.nbytes
+    if best is None or _size(best[0]) > raw_size // 2:
+        raw = Block(Method.RAW, pack_raw(work.x, work.special))
+        found = work.checked(raw)
+        if found and (best is None or _size(found[0]) < _size(best[0])):
+            best = found
+    if best is None:
+        raise CodectkError(
+            "A block came back other than it went in.", "Report this to the makers of codectk-caesar-freq."
+        )
+    return best
+
+
+def _size(block: Block) -> int:
+    return sum(map(len, block.pack()))
+
+
+def _candidates(work: Work) -> Iterator[Callable[[], Block]]:
+    if work.bound.meaning == "relative":
+        yield lambda: _relative(work)
+        return
+    valid = work.valid
+    # Halves are taken apart: the sum of two huge values would be infinite.
+    low, high = float(valid.min()), float(valid.max())
+    if _half_spread(low, high) <= work.bound.value or low == high:
+        yield lambda: Block(Method.CONSTANT, struct.pack("<d", low / 2 + high / 2))
+    if work.bound.meaning == "absolute":
+        yield from _pointwise(work, low, high)
+    elif work.bound.value > 0 and np.isfinite(high - low):
+        yield from (_mean_square if work.bound.meaning == "mean_square" else _patches)(work)
+
+
+def _half_spread(low: float, high: float) -> float:
+    return high / 2 - low / 2
+
+
+def _pointwise(work: Work, low: float, high: float) -> Iterator[Callable[[], Block]]:
+    bound, half = work.bound.value, inner_half(work, low, high)
+    if work.plan.transform is not None:
+        if half and np.isfinite(high - low):
+            yield lambda: _corrected(work, half)
+        return
+    found = lattice.detect(work.valid, bound)
+    if found and (not half or (2 * found.radius(bound) + 1) * found.distance >= LATTICE_WORTH * 2 * bound):
+        steps = (high - low) / found.distance
+        yield lambda: _fitted(work, fitted.Quantiser.of(found, bound, steps))
+    elif half and _half_spread(low, high) / half <= fitted.MOST_DOUBLE:
+        yield lambda: _fitted(work, fitted.Quantiser.within(low, high, half))
+
+
+def inner_half(work: Work, low: float, high: float) -> float:
+    """Half a step such that a value in the block's type is within the bound in spite of all rounding; 0 if there is none."""
+    greatest = max(abs(low), abs(high))
+    kind = work.x.dtype
+    rounding = float(np.spacing(kind.type(greatest))) if kind.kind == "f" else max(1.0, float(np.spacing(greatest)))
+    half = work.bound.value - rounding / 2
+    if not half > work.bound.value / 4:
+        return 0.0
+    reach = _half_spread(low, high) / (2 * half)
+    precision = 2.0**-52 if reach > fitted.MOST_SINGLE else 2.0**-24
+    return half / (1 + 8 * reach * precision)
+
+
+def _fitted(work: Work, quantiser: fitted.Quantiser) -> Block:
+    z = quantiser.scaled(work.x, work.special)
+    body, groups = fitted.encode(fitted.fit(quantiser, z, work.special), z, work.special, work.plan.threads)
+    return Block(Method.FITTED, body, tuple(groups))
+
+
+def _corrected(work: Work, half: float) -> Block:
+    """Coefficients of the transform, then corrections of the values that they leave outside the bound."""
+    transform = work.plan.transform or Transform()
+    x = work.x.astype(np.float64)
+    whole = fitted.filled(x, work.special)
+    mean = float(whole.mean())
+    coefficients = transform.forward(whole - mean)
+    coded = bands.as_pointwise(bands.quantise(coefficients, mean, STEP_OF_POINTWISE * half, 0.5, transform))
+    left = x - coded.values()
+    q = np.where(np.abs(left) > half, np.rint(left / (2 * half)), 0)
+    if work.special is not None:
+        q[work.special] = 0
+    corrections = np.clip(q, -bands.MOST_Q, bands.MOST_Q).astype(np.int32)
+    return Block(Method.BANDS, bands.encode(coded, corrections, 2 * half))
+
+
+def _relative(work: Work) -> Block:
+    """log2 |x| within an absolute bound; zeros are special."""
+    zero = work.x == 0
+    special = zero if work.special is None else zero | work.special
+    logs = loglaw.logarithms(work.x)
+    inner = Bound("absolute", loglaw.half_width(work.bound.value) * (1 - 1e-9) - 2.0**-40)
+    rounding = float(np.finfo(work.x.dtype.name).eps) if work.x.dtype.kind == "f" else 0.0
+    inner = replace(inner, value=inner.value - 2 * rounding)
+    if special.all() or inner.value <= 0 or not (~special).any():
+        return Block(Method.RAW, pack_raw(work.x, work.special))
+    block, _ = encode(Work(logs, special if special.any() else None, inner, work.plan))
+    if block.method == Method.RAW or block.exact:
+        return Block(Method.RAW, pack_raw(work.x, work.special))
+    # Zeros decode to +-1 here; the check finds them and stores them exactly, unless they are special already.
+    return replace(block, signs=pack_signs(work.x), specials=b"")
+
+
+def _mean_square(work: Work) -> Iterator[Callable[[], Block]]:
+    target = work.bound.value
+    if work.plan.transform is not None:
+        transform = work.plan.transform
+        yield lambda: _bands_within(work, transform, target)
+        return
+    yield lambda: _fitted_within(work, target)
+    if not work.plan.only_fitted:
+        yield lambda: _bands_within(work, _best_cosines(work, target), target)
+
+
+def _best_cosines(work: Work, target: float) -> Transform:
+    x = work.x.astype(np.float64)
+    transforms = [Transform(dct=size) for size in COSINES if size == COSINES[0] or size < 2 * max(x.shape)]
+    return min(transforms, key=lambda t: bands.cost(x, work.special, t, STEPS_PER_RMSE * target))
+
+
+def _bands_within(work: Work, transform: Transform, target: float) -> Block:
+    x = work.x.astype(np.float64)
+    for _ in range(RETRIES):
+        coded = bands.for_mean_square(x, work.special, transform, target)
+        found = bounds.measure(bounds.distances(x, coded.values()), work.special).rmse
+        if found <= work.bound.value * (1 - 1e-9) or work.bound.meaning == "patch":
+            break
+        target *= 0.999 * work.bound.value / found
+    return Block(Method.BANDS, bands.encode(coded, None, 0.0))
+
+
+def _fitted_within(work: Work, target: float) -> Block:
+    """The fitted wavelet with the largest step that keeps to the mean square, by a few trials."""
+    valid = work.valid
+    low, high = float(valid.min()), float(valid.max())
+    unit = target * np.sqrt(12)
+    first = fitted.Quantiser.within(low, high, unit / 2)
+    if _half_spread(low, high) / unit > fitted.MOST_DOUBLE / 2:
+        return Block(Method.RAW, pack_raw(work.x, work.special))
+    chosen = fitted.fit(first, first.scaled(work.x, work.special), work.special)
+    best, step = 0.0, unit
+    for trial in range(5):
+        chosen = chosen.at(step, fitted.Quantiser.within(low, high, step / 2).double)
+        x_hat = fitted.quantised(chosen, work.x, work.special)
+        rmse = bounds.measure(bounds.distances(work.x.astype(np.float64), x_hat), work.special).rmse
+        if rmse <= target * (1 - 1e-6):
+            best = max(best, step)
+            if rmse > 0.995 * target or trial == 4:
+                break
+        step *= min(4.0, 0.998 * target / max(rmse, 1e-3 * target))
+    quantiser = fitted.Quantiser.within(low, high, (best or 0.9 * min(step, unit)) / 2)
+    return _fitted(work, quantiser)
+
+
+def _patches(work: Work) -> Iterator[Callable[[], Block]]:
+    for share in SHARES:
+        target = share * work.bound.value
+        inner = replace(work, bound=Bound("mean_square", target))
+        for candidate in _mean_square(inner):
+            yield lambda candidate=candidate: _with_correction(work, candidate())
+
+
+def _with_correction(work: Work, block: Block) -> Block:
+    """The block with the correction that brings every patch within the bound, in the precision of its type."""
+    if block.method == Method.RAW:
+        return block
+    special = b"" if work.special is None else pack(work.x, work.special)
+    shape = work.x.shape[0], work.x.shape[1], work.x.shape[2]
+    context = Context(shape, np.dtype(np.float64), work.plan.threads)
+    x_hat = decode(replace(block, specials=b"" if not special else _as_doubles(work)), context)
+    found = gae.correct(work.x, x_hat, work.special, work.bound.value * (1 - 1e-6))
+    return block if found is None else replace(block, correction=gae.pack(found))
+
+
+def _as_doubles(work: Work) -> bytes:
+    """Special values for decoding in float64: only where they are matters."""
+    where = work.special if work.special is not None else np.zeros(work.x.shape, bool)
+    return pack(np.zeros(work.x.shape), where)

@@ -1,6 +1,6 @@
 """The stream of one block [T, H, W]: special values, a method's bytes, and exact values where the method missed the bound.
 
-    head    u8 method, u8 flags
+    head    u8 method, u8 flags, u32 CRC-32 of the decoded values
             special values   varint length, bytes    (flag 1)
             signs            varint length, bytes    (flag 2: the method codes log2 |x|)
             correction       varint length, bytes    (flag 4: see `gae`)
@@ -21,10 +21,12 @@ import numpy as np
 
 from codectk.arrays import Array
 from codectk.container import Reader, varint
-from codectk.errors import ContainerError
+from codectk.errors import ContainerError, DesyncError
 from codectk_caesar_freq import bands, fitted, gae, loglaw, native
-from codectk_caesar_freq.specials import Mask, Specials, inflate, shuffled, unpack, unshuffled
+from codectk_caesar_freq.specials import Mask, inflate, shuffled, unpack, unshuffled
 
+HEAD = "<BBI"
+HEAD_BYTES = struct.calcsize(HEAD)
 HAS_SPECIALS, HAS_SIGNS, HAS_CORRECTION, HAS_EXACT = 1, 2, 4, 8
 
 
@@ -47,6 +49,7 @@ class Block:
         body: the method's own bytes.
         groups: streams of the groups of levels.
         specials, signs, correction, exact: parts of the head, empty where there are none.
+        check: CRC-32 of the decoded values.
     """
 
     method: Method
@@ -56,11 +59,12 @@ class Block:
     signs: bytes = b""
     correction: bytes = b""
     exact: bytes = b""
+    check: int = 0
 
     def parts(self) -> dict[str, int]:
         """Bytes by what they are for."""
         return {
-            "head and side data": 2 + len(self.specials) + len(self.signs) + len(self.body) * (not self._body_is_data),
+            "head and side data": HEAD_BYTES + len(self.specials) + len(self.signs) + len(self.body) * (not self._body_is_data),
             "bands": sum(map(len, self.groups)) + len(self.body) * self._body_is_data,
             "correction": len(self.correction) + len(self.exact),
         }
@@ -73,7 +77,7 @@ class Block:
         """Head and groups; the head is in front of the first group."""
         optional = (self.specials, self.signs, self.correction, self.exact)
         flags = sum(1 << i for i, part in enumerate(optional) if part)
-        head = bytes([self.method, flags]) + b"".join(varint(len(part)) + part for part in optional if part)
+        head = struct.pack(HEAD, self.method, flags, self.check) + b"".join(varint(len(part)) + part for part in optional if part)
         head += varint(len(self.body)) + self.body
         return [head + self.groups[0], *self.groups[1:]]
 
@@ -86,13 +90,13 @@ class Block:
         """
         head = parts[0] or b""
         reader = Reader(head, 0, len(head), source)
-        method, flags = reader.byte(), reader.byte()
+        method, flags, check = struct.unpack(HEAD, reader.bytes(HEAD_BYTES))
         if method not in list(Method) or flags > 15:
             raise ContainerError(f"{source} holds a block of an unknown form.", "Update codectk-caesar-freq.")
         optional = [reader.bytes(reader.varint(len(head))) if flags >> i & 1 else b"" for i in range(4)]
         body = reader.bytes(reader.varint(len(head)))
         groups = (head[reader.at :], *(part or b"" for part in parts[1:]))
-        return cls(Method(method), body, groups, *optional)
+        return cls(Method(method), body, groups, *optional, check)
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,27 @@ class Context:
 
 
 def decode(block: Block, context: Context) -> Array:
+    """The values of a block, in its own type, compared with those that were encoded if all groups are there.
+
+    Raises:
+        ContainerError: the bytes do not make sense.
+        DesyncError: the values are others.
+    """
+    x = decoded(block, context)
+    if context.groups == native.GROUPS and check_of(x) != block.check:
+        raise DesyncError(
+            f"{context.source} holds a block whose decoded values are not those that were encoded.",
+            "Copy or download the file again; if it is whole, decode it where it was made.",
+        )
+    return x
+
+
+def check_of(x: Array) -> int:
+    """CRC-32 of values, little endian."""
+    return zlib.crc32(np.ascontiguousarray(x.astype(x.dtype.newbyteorder("<"), copy=False)).data)
+
+
+def decoded(block: Block, context: Context) -> Array:
     """The values of a block, in its own type.
 
     Raises:
@@ -203,11 +228,6 @@ def _put_exact(x: Array, data: bytes, source: str) -> None:
     if count and places[-1] >= x.size:
         raise ContainerError(f"{source} corrects values that it has not.", "Copy or download the file again.")
     x.reshape(-1)[places] = unshuffled(raw[4 * count :], x.dtype)
-
-
-def specials_of(x: Array, special: Mask) -> Specials:
-    """The special values of a block."""
-    return Specials(special, x[special])
 
 
 def _whole(x: Array) -> native.Box:

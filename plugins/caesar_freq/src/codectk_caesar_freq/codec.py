@@ -89,8 +89,8 @@ class CaesarFreqCodec(Codec):
         """
         longest = chunk_sides(encoded.params, info.shape)
         number = layout.count(info.shape, longest)
-        if len(encoded.segments) > number * native.GROUPS:
-            raise ContainerError("There are more segments than chunks.", "Copy or download the file again.")
+        if not 1 <= len(encoded.segments) <= number * native.GROUPS:
+            raise ContainerError("There are no segments, or more than chunks.", "Copy or download the file again.")
         x = _room(info, options.memory_bytes)
         whole = layout.as_five(x)
         threads = options.threads if number == 1 else 1

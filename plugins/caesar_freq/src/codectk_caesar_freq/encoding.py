@@ -17,7 +17,7 @@ from codectk.arrays import Array
 from codectk.errors import CodectkError
 from codectk_caesar_freq import bands, bounds, fitted, gae, lattice, loglaw, native
 from codectk_caesar_freq.bands import Transform
-from codectk_caesar_freq.blocks import Block, Context, Method, decode, pack_exact, pack_raw, pack_signs
+from codectk_caesar_freq.blocks import Block, Context, Method, check_of, decoded, pack_exact, pack_raw, pack_signs
 from codectk_caesar_freq.bounds import Bound, Reached
 from codectk_caesar_freq.specials import Mask, pack
 
@@ -79,7 +79,7 @@ class Work:
         """
         block = replace(block, specials=b"" if self.special is None else pack(self.x, self.special))
         shape = self.x.shape[0], self.x.shape[1], self.x.shape[2]
-        x_hat = decode(block, Context(shape, self.x.dtype, self.plan.threads))
+        x_hat = decoded(Block.unpack(block.pack(), "the block"), Context(shape, self.x.dtype, self.plan.threads))
         gaps = bounds.distances(self.x, x_hat)
         if self.bound.meaning in ("absolute", "relative"):
             wrong = bounds.outside(self.bound, self.x, gaps, self.special)
@@ -88,10 +88,11 @@ class Work:
                 return None
             if count:
                 block = replace(block, exact=pack_exact(self.x, wrong))
+                x_hat[wrong] = self.x[wrong]
                 gaps[wrong] = 0
         elif not bounds.holds(self.bound, self.x, x_hat, gaps, self.special):
             return None
-        return block, bounds.measure(gaps, self.special)
+        return replace(block, check=check_of(x_hat)), bounds.measure(gaps, self.special)
 
 
 def encode(work: Work) -> tuple[Block, Reached]:
@@ -273,15 +274,11 @@ def _with_correction(work: Work, block: Block) -> Block:
     """The block with the correction that brings every patch within the bound, in the precision of its type."""
     if block.method == Method.RAW:
         return block
-    special = b"" if work.special is None else pack(work.x, work.special)
+    # Decoded in float64, where only the places of special values matter.
+    special = b"" if work.special is None else pack(np.zeros(work.x.shape), work.special)
     shape = work.x.shape[0], work.x.shape[1], work.x.shape[2]
     context = Context(shape, np.dtype(np.float64), work.plan.threads)
-    x_hat = decode(replace(block, specials=b"" if not special else _as_doubles(work)), context)
+    x_hat = decoded(replace(block, specials=special), context)
     found = gae.correct(work.x, x_hat, work.special, work.bound.value * (1 - 1e-6))
     return block if found is None else replace(block, correction=gae.pack(found))
 
-
-def _as_doubles(work: Work) -> bytes:
-    """Special values for decoding in float64: only where they are matters."""
-    where = work.special if work.special is not None else np.zeros(work.x.shape, bool)
-    return pack(np.zeros(work.x.shape), where)

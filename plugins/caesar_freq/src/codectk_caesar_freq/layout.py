@@ -4,7 +4,7 @@ Shorter shapes are the last letters: [H, W] is one variable, one section, one ti
 take it from all of V's slice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -47,16 +47,16 @@ def five(shape: tuple[int, ...]) -> tuple[int, int, int, int, int]:
     return (*(1,) * (5 - len(shape)), *shape)  # type: ignore[return-value]
 
 
-def sides(shape: tuple[int, ...], limit: int, wanted: tuple[int, int, int] | None) -> native.Shape:
+def sides(shape: tuple[int, ...], limit: int, wanted: Sequence[int]) -> native.Shape:
     """Longest T, H and W of chunks.
 
     Args:
         shape: of the field.
         limit: values of a chunk, at most.
-        wanted: what the user wants, or None.
+        wanted: what the user wants; empty for no wish.
     """
     whole = five(shape)[2:]
-    if wanted is not None:
+    if wanted:
         whole = tuple(min(a, b) for a, b in zip(whole, wanted, strict=True))  # type: ignore[assignment]
     sides = list(whole)
     while prod(sides) > max(limit, LEAST_VALUES):

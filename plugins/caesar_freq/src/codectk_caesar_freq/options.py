@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from codectk.options import Options, option
+from codectk.options import IntList, Options, option
 from codectk_caesar_freq.bounds import OPTIONS as BOUNDS
 
 DEFAULT_BOUND = ("rel_error", 1e-3)
@@ -52,8 +52,8 @@ class EncodeOptions(_Resources):
         0, ge=0, le=64, unit="values", help="Cosine blocks, of the low band if there is a wavelet; 0: none."
     )
     temporal: bool = option(True, help="Transform along time too.")
-    chunk: tuple[int, int, int] | None = option(
-        None, help="Longest time, height and width of a chunk; chunks are coded and opened one by one."
+    chunk: IntList = option(
+        (), help="Longest time, height and width of a chunk; chunks are coded and opened one by one. Chosen if not given."
     )
     mask: str | None = option(
         None, help="File of an array that is 0 where values are missing and must come back exactly: FILE.npy, FILE.npz:KEY."
@@ -64,8 +64,8 @@ class EncodeOptions(_Resources):
         given = [name for name in BOUNDS if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"give one bound, not {' and '.join(given)}")
-        if self.chunk is not None and min(self.chunk) < 1:
-            raise ValueError("the sides of a chunk are 1 or more")
+        if self.chunk and (len(self.chunk) != 3 or min(self.chunk) < 1):
+            raise ValueError("a chunk has three sides of 1 or more")
         return self
 
     @property

@@ -146,6 +146,16 @@ def test_odd_fields_are_shown_without_a_warning(tmp_path: Path, codectk: Run, ro
         assert f"<h2>{name}.npy</h2>" in page
 
 
+def test_a_bound_takes_the_place_of_a_codecs_rate_points(tmp_path: Path, codectk: Run, rounder: dict[str, str]) -> None:
+    np.save(tmp_path / "data" / "a.npy", smooth(20, 30))
+    words = ["-c", "zfp:abs_error=0.1,0.01", "--data", "data", "--out", "out", "--metric", "max_error"]
+    assert codectk("evaluate", *words, env=rounder).returncode == 0
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
+    assert [row["setting"] for row in rows] == ["abs_error=0.1", "abs_error=0.01"]
+    assert [row["error"] for row in rows] == ["", ""]
+    assert "±0.0100 abs_error" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_without_codecs_those_of_fields_are_evaluated(tmp_path: Path, codectk: Run, rounder: dict[str, str]) -> None:
     np.save(tmp_path / "data" / "a.npy", smooth(9, 10))
     done = codectk("evaluate", "--data", "data/a.npy", "--out", "out", "--pictures", "0", env=rounder)

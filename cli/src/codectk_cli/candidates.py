@@ -87,7 +87,7 @@ def _parse(word: str) -> tuple[str, Path | None, str]:
 
 
 def _settings(loaded: LoadedCodec, text: str, rate_points: bool) -> tuple[dict[str, Any], ...]:
-    """All combinations of the given values; the codec's own rate points for its rate option if that is not given."""
+    """All combinations of the given values; the codec's own rate points if neither its rate nor a bound is given."""
     values: dict[str, list[Any]] = {}
     for part in filter(None, re.split(_NEXT, text)):
         name, _, listed = part.partition("=")
@@ -95,7 +95,9 @@ def _settings(loaded: LoadedCodec, text: str, rate_points: bool) -> tuple[dict[s
             raise OptionsError(f"{name} stands twice in '{text[1:]}'.", f"Write {name}=A,B for several values.")
         values[normalise(name)] = listed.split(",")
     rate_option = loaded.rate_option
-    if rate_points and rate_option and rate_option not in values and loaded.codec.rate_points:
+    # A bound sets the rate, too, and codecs refuse both.
+    rate_given = not values.keys().isdisjoint({rate_option, *(bound.option for bound in loaded.spec.guarantees)})
+    if rate_points and rate_option and not rate_given and loaded.codec.rate_points:
         values[rate_option] = list(loaded.codec.rate_points)
     combinations = tuple(dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values()))
     for setting in combinations:

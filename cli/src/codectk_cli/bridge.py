@@ -221,4 +221,4 @@ def _is_list(field: FieldInfo | None) -> bool:
 
 
 def _is_switch(field: FieldInfo | None) -> bool:
-    return field is not None and field.annotation is bool
+    return field is not None and _holds(field, bool)

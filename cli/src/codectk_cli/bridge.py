@@ -221,4 +221,4 @@ def _is_list(field: FieldInfo | None) -> bool:
 
 
 def _is_switch(field: FieldInfo | None) -> bool:
-    return field is not None and _holds(field, bool)
+    return field is not None and bool in (get_args(field.annotation) or (field.annotation,))

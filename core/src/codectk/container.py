@@ -177,7 +177,7 @@ def unpack(
     Raises:
         ContainerError: not a `.ctk` file, newer than this program, damaged, cut, or with bytes after its end.
     """
-    header, checks, at = _unpack_header(data, source, max_array_bytes)
+    header, checks, at = unpack_header(data, source, max_array_bytes)
     missing = at + sum(header.segment_lengths) - len(data)
     if missing < 0:
         raise ContainerError(f"{source} is damaged: {-missing} bytes follow its end.", _COPY_AGAIN)
@@ -202,7 +202,7 @@ def read_header(data: bytes, source: str = "the file") -> Header:
     Raises:
         ContainerError: not a `.ctk` file, newer than this program, or damaged.
     """
-    return _unpack_header(data, source, 1 << 62)[0]
+    return unpack_header(data, source, 1 << 62)[0]
 
 
 def first_segments(file: Container, count: int, source: str = "the file") -> bytes:
@@ -228,7 +228,8 @@ def first_segments(file: Container, count: int, source: str = "the file") -> byt
         raise ContainerError(f"{source} holds what cannot be written again ({error}).", _COPY_AGAIN) from None
 
 
-def _unpack_header(data: bytes, source: str, max_array_bytes: int) -> tuple[Header, list[int], int]:
+def unpack_header(data: bytes, source: str, max_array_bytes: int) -> tuple[Header, list[int], int]:
+    """The header, the check sums of the segments, and where these begin; see `unpack`."""
     if data[: len(MAGIC)] != MAGIC:
         raise ContainerError(f"{source} is not a .ctk file.", "Compress a file with `codectk compress` to make one.")
     reader = Reader(data, len(MAGIC), len(data), source)
@@ -266,12 +267,9 @@ def _unpack_body(reader: "Reader", flags: int, source: str) -> tuple[Header, lis
     info = _unpack_info(reader, source)
     params = _unpack_params(reader.text(MAX_PARAMS), source)
     symbol_check = reader.u32() if flags & HAS_SYMBOL_CHECK else None
-    lengths: list[int] = []
-    checks: list[int] = []
-    for _ in range(reader.varint(MAX_SEGMENTS)):
-        lengths.append(reader.varint(1 << 40))
-        checks.append(reader.u32())
-    header = Header(codec, distribution, bitstream_version, info, params, tuple(lengths), digest, symbol_check)
+    segments = [(reader.varint(1 << 40), reader.u32()) for _ in range(reader.varint(MAX_SEGMENTS))]
+    lengths, checks = tuple(length for length, _ in segments), [check for _, check in segments]
+    header = Header(codec, distribution, bitstream_version, info, params, lengths, digest, symbol_check)
     return (_with_metadata(header, reader, source) if flags & HAS_METADATA else header), checks
 
 

@@ -90,7 +90,8 @@ def _command(registered: Registered) -> click.Command:
         for name, value in _done(registered, gather(model, given(ctx, model))).items():
             click.echo(f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {value}")
 
-    return OptionsCommand(_second(registered), callback=callback, models=[model], help=f"{spec.summary}.")
+    help_text = f"{spec.summary[:1].upper()}{spec.summary[1:]}."
+    return OptionsCommand(_second(registered), callback=callback, models=[model], help=help_text)
 
 
 def _done(registered: Registered, options: Options) -> Mapping[str, Any]:

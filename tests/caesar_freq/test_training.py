@@ -37,6 +37,15 @@ from codectk_caesar_freq.training import Best, Mean
 
 from .small import CONFIGS, FREQUENCY, PHASE_1, PHASE_2, PHASE_3, Listen, moving_waves, part, run, write_fields
 
+
+class SinglePrecision(Run):
+    """A run that nothing is written for."""
+
+    def __init__(self) -> None:
+        self.options, self.device = RunOptions(), torch.device("cpu")
+
+
+RUN = SinglePrecision()
 COMPRESSOR_SPEC, DIFFUSION_SPEC, DISTILLATION_SPEC = codectk_trainers()
 
 
@@ -212,7 +221,9 @@ def test_the_rate_counts_when_the_best_is_chosen() -> None:
     network = load_part(part(COMPRESSOR), COMPRESSOR).eval()
     transform, x = FrequencyTransform("haar", 2), torch.randn(1, 7, 16, 16)
     small, large = (
-        RateDistortion(network, transform, CompressorOptions.parse({**PHASE_1, "train_data": "x", "lambda_bpp": v}))  # type: ignore[arg-type]
+        RateDistortion(
+            RUN, network, transform, CompressorOptions.parse({**PHASE_1, "train_data": "x", "lambda_bpp": v})
+        )  # type: ignore[arg-type]
         .eval()
         .measure(x, torch.zeros_like(x))
         for v in (0.0, 1.0)
@@ -225,7 +236,7 @@ def test_planes_that_are_not_coded_pass_unchanged() -> None:
     """A field without low frequencies comes out as the network's answer to zeros, and nothing else is lost."""
     network = load_part(part(COMPRESSOR), COMPRESSOR).eval()
     transform = FrequencyTransform("haar", 2)
-    objective = RateDistortion(network, transform, CompressorOptions.parse({**PHASE_1, "train_data": "x"})).eval()  # type: ignore[arg-type]
+    objective = RateDistortion(RUN, network, transform, CompressorOptions.parse({**PHASE_1, "train_data": "x"})).eval()  # type: ignore[arg-type]
     planes = torch.randn(1, 7, 16, 4, 4)
     planes[:, :, :3] = 0
     zeros = objective(torch.zeros(1, 7, 16, 16))
@@ -240,6 +251,17 @@ def test_best_weights_come_out_not_the_last(fields: Path, tmp_path: Path) -> Non
     assert made.training["epochs"] == 1 + int(np.argmin(losses))
     final = Checkpoint.open(tmp_path / "out" / "final_model.safetensors")
     assert (final.digest == made.digest) == (made.training["epochs"] == 6)
+
+
+def test_networks_compute_in_the_precision_of_the_run(fields: Path, tmp_path: Path) -> None:
+    paths = earlier(tmp_path / "earlier")
+    only = {"freq_compressor_path": paths["freq_compressor_path"]}
+    for phase, values in (("diffusion", {**PHASE_2, **only}), ("distillation", {**PHASE_3, **only})):
+        digests = set()
+        for precision in ("float32", "bfloat16"):
+            settings = {**values, "train_data": str(fields), "epochs": 1}
+            digests.add(run(phase, tmp_path / phase / precision, settings, precision=precision).digest)
+        assert len(digests) == 2
 
 
 def test_the_best_of_several_offers_is_kept_with_its_state() -> None:
@@ -295,10 +317,10 @@ def test_the_teachers_samples_are_the_target_where_that_is_asked_for(tmp_path: P
     torch.manual_seed(0)
     x = torch.randn(1, 7, 16, 16)
     known, residual = latents.training(x)
-    objective = Distillation(torch.nn.Identity(), latents, options, teacher, 1)
+    objective = Distillation(RUN, torch.nn.Identity(), latents, options, teacher, 1)
     target = objective._target(known, residual)
     assert not torch.allclose(target, residual) and not target[:, :, ::3].any()
-    assert Distillation(torch.nn.Identity(), latents, options, None, None)._target(known, residual) is residual
+    assert Distillation(RUN, torch.nn.Identity(), latents, options, None, None)._target(known, residual) is residual
     assert not any("teacher" in name for name, _ in objective.named_parameters())
 
 
@@ -358,7 +380,9 @@ def test_additional_losses_can_be_switched_off(tmp_path: Path, flag: str) -> Non
     names = []
     for value in (True, False):
         values = {**PHASE_3, "train_data": "x", **earlier(tmp_path), flag: value}
-        objective = Distillation(network, Latents(FREQUENCY, 3, 0.01), DistillationOptions.parse(values), None, None)
+        objective = Distillation(
+            RUN, network, Latents(FREQUENCY, 3, 0.01), DistillationOptions.parse(values), None, None
+        )
         names.append(set(objective(torch.randn(1, 7, 16, 16))))
     assert len(names[0] - names[1]) == 1
 

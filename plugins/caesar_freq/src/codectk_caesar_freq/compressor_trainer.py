@@ -17,7 +17,7 @@ from codectk_caesar_freq.learned.compressor import FrequencyCompressor
 from codectk_caesar_freq.learned.frequency import FrequencyTransform
 from codectk_caesar_freq.learned.parts import build, export_part
 from codectk_caesar_freq.train_options import CompressorOptions
-from codectk_caesar_freq.training import Phase
+from codectk_caesar_freq.training import Objective, Phase
 
 
 class CompressorTrainer(Phase):
@@ -40,28 +40,31 @@ class CompressorTrainer(Phase):
         network = build(options.architecture(), self.frequency.latent_channels)
         super().__init__(options, run, network, self.transform.cell, decay=0.0)
 
-    def objective(self, network: nn.Module) -> nn.Module:
+    def objective(self, network: nn.Module) -> Objective:
         """See `Phase`."""
         if not isinstance(network, FrequencyCompressor):
             raise TypeError(f"{type(network).__name__} is no frequency compressor")
-        return RateDistortion(network, self.transform, self.options)
+        return RateDistortion(self.run, network, self.transform, self.options)
 
     def weights(self, network: nn.Module, epoch: int) -> Checkpoint:
         """See `Phase`."""
         return export_part(COMPRESSOR, network, self.options.architecture(), self.frequency, None, self.record(epoch))
 
 
-class RateDistortion(nn.Module):
-    """The loss of phase 1.
+class RateDistortion(Objective):
+    """The loss of phase 1. All of it is in single precision: probabilities need it, and the network is small.
 
     Args:
+        run: precision.
         network: the compressor.
         transform: to planes.
         options: weights of the terms.
     """
 
-    def __init__(self, network: FrequencyCompressor, transform: FrequencyTransform, options: CompressorOptions) -> None:
-        super().__init__()
+    def __init__(
+        self, run: Run, network: FrequencyCompressor, transform: FrequencyTransform, options: CompressorOptions
+    ) -> None:
+        super().__init__(run.autocast)
         self.network, self.transform, self.options = network, transform, options
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from codectk_caesar_freq.learned.diffusion import Diffusion, missing_error
 from codectk_caesar_freq.learned.latents import Latents, frequency_from
 from codectk_caesar_freq.learned.parts import build, export_part
 from codectk_caesar_freq.train_options import DiffusionOptions
-from codectk_caesar_freq.training import Phase
+from codectk_caesar_freq.training import Objective, Phase
 
 
 class DiffusionTrainer(Phase):
@@ -41,11 +41,11 @@ class DiffusionTrainer(Phase):
         network = build(options.architecture(), self.frequency.latent_channels)
         super().__init__(options, run, network, self.latents.transform.cell, options.ema_decay)
 
-    def objective(self, network: nn.Module) -> nn.Module:
+    def objective(self, network: nn.Module) -> Objective:
         """See `Phase`."""
         if not isinstance(network, Diffusion):
             raise TypeError(f"{type(network).__name__} is no diffusion model")
-        return Denoising(network, self.latents, self.options.val_steps)
+        return Denoising(self.run, network, self.latents, self.options.val_steps)
 
     def weights(self, network: nn.Module, epoch: int) -> Checkpoint:
         """See `Phase`."""
@@ -55,23 +55,25 @@ class DiffusionTrainer(Phase):
         )
 
 
-class Denoising(nn.Module):
+class Denoising(Objective):
     """The loss of phase 2.
 
     Args:
+        run: precision.
         network: the diffusion model.
         latents: of windows.
         val_steps: of sampling.
     """
 
-    def __init__(self, network: Diffusion, latents: Latents, val_steps: int) -> None:
-        super().__init__()
+    def __init__(self, run: Run, network: Diffusion, latents: Latents, val_steps: int) -> None:
+        super().__init__(run.autocast)
         self.network, self.latents, self.val_steps = network, latents, val_steps
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Losses of windows (B, T, H, W)."""
         known, residual = self.latents.training(x)
-        return {"loss": self.network.loss(residual, known)}
+        with self.autocast():
+            return {"loss": self.network.loss(residual, known)}
 
     def measure(self, x: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """Squared error of a sample, and of linear interpolation, in steps."""

@@ -24,7 +24,7 @@ from codectk_caesar_freq.learned.latents import Latents, frequency_from
 from codectk_caesar_freq.learned.parts import build, export_part, load_part
 from codectk_caesar_freq.learned.windows import Condition
 from codectk_caesar_freq.train_options import DistillationOptions
-from codectk_caesar_freq.training import Phase
+from codectk_caesar_freq.training import Objective, Phase
 
 WEIGHT = 0.1
 """Of the two additional losses."""
@@ -56,9 +56,9 @@ class DistillationTrainer(Phase):
         network = build(options.architecture(), self.frequency.latent_channels)
         super().__init__(options, run, network, self.latents.transform.cell, options.ema_decay)
 
-    def objective(self, network: nn.Module) -> nn.Module:
+    def objective(self, network: nn.Module) -> Objective:
         """See `Phase`."""
-        return Distillation(network, self.latents, self.options, self.teacher, self.teacher_steps)
+        return Distillation(self.run, network, self.latents, self.options, self.teacher, self.teacher_steps)
 
     def weights(self, network: nn.Module, epoch: int) -> Checkpoint:
         """See `Phase`."""
@@ -108,10 +108,11 @@ class Halved(nn.Module):
         self.network = network.requires_grad_(False)
 
 
-class Distillation(nn.Module):
+class Distillation(Objective):
     """The loss of phase 3.
 
     Args:
+        run: precision.
         network: the single-step network.
         latents: of windows.
         options: which losses.
@@ -121,13 +122,14 @@ class Distillation(nn.Module):
 
     def __init__(
         self,
+        run: Run,
         network: nn.Module,
         latents: Latents,
         options: DistillationOptions,
         teacher: Diffusion | None,
         teacher_steps: int | None,
     ) -> None:
-        super().__init__()
+        super().__init__(run.autocast)
         self.network, self.latents, self.options = network, latents, options
         self._teacher = [] if teacher is None else [teacher]  # in a list, for it is no part of what is trained
         self.teacher_steps = teacher_steps
@@ -147,11 +149,12 @@ class Distillation(nn.Module):
     def _target(self, known: Condition, residual: Tensor) -> Tensor:
         if not self._teacher:
             return residual
-        with torch.no_grad():
+        with torch.no_grad(), self.autocast():
             return self._teacher[0].sample(known, lambda step: torch.randn_like(residual), self.teacher_steps)
 
     def _losses(self, known: Condition, target: Tensor) -> dict[str, Tensor]:
-        made = self.network(known.condition, known.mask)
+        with self.autocast():
+            made = self.network(known.condition, known.mask).float()
         losses = {"mse": missing_error(made, target, known.mask)}
         loss = losses["mse"]
         if self.options.use_perceptual_loss:

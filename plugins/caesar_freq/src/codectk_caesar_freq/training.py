@@ -8,9 +8,10 @@ best_model.safetensors, final_model.safetensors, checkpoint_epoch_N.safetensors 
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +32,20 @@ LOSS = "loss"
 Losses = Mapping[str, Tensor]
 
 
-class Measured(Protocol):
-    """A module that computes what training lowers, and what validation compares."""
+class Objective(nn.Module):
+    """What training of a network lowers, and what validation compares.
+
+    Args:
+        autocast: context in which networks compute in the run's precision.
+    """
+
+    def __init__(self, autocast: Callable[[], AbstractContextManager[Any]]) -> None:
+        super().__init__()
+        self.autocast = autocast
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Name → scalar, among them `loss`, of windows (B, T, H, W), normalised."""
+        raise NotImplementedError
 
     def measure(self, x: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """Figures of one window, the lower `loss` the better.
@@ -41,7 +54,7 @@ class Measured(Protocol):
             x: (1, T, H, W), normalised.
             noise: (1, T, H, W) in [-1, 1], always the same for this window.
         """
-        ...
+        raise NotImplementedError
 
 
 class Mean(nn.Module):
@@ -124,8 +137,8 @@ class Phase:
         self.per_epoch = self.fields.steps_per_epoch
         self.mean, self.best = Mean(network, decay), Best()
 
-    def objective(self, network: nn.Module) -> nn.Module:
-        """A module that makes losses of a batch (B, T, H, W): name → scalar, among them `loss`. See `Measured`, too."""
+    def objective(self, network: nn.Module) -> Objective:
+        """Losses and figures of a network."""
         raise NotImplementedError
 
     def weights(self, network: nn.Module, epoch: int) -> Checkpoint:
@@ -212,7 +225,7 @@ class Phase:
     @torch.no_grad()
     def _validate(self, network: nn.Module) -> list[tuple[str, dict[str, float]]]:
         """(file, figures) of each window; the same on all processes."""
-        objective: Any = self.objective(network).eval()
+        objective = self.objective(network).eval()
         rows = []
         for i, (name, window) in enumerate(self.fields.val):
             x = torch.from_numpy(window)[None].to(self.run.device)

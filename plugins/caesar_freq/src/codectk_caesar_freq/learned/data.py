@@ -77,11 +77,11 @@ class Fields:
         for source in [*train, *val]:
             digest.update(np.ascontiguousarray(source.frames).tobytes())
         self.fingerprint = digest.hexdigest()[:16]
-        self.val = [(source.name, window) for source in val for window in self._windows(source)]
-        if not self.val:
+        places = [(source, first) for source in val for first in self._firsts(len(source.frames))]
+        if not places:
             raise InputError("No frames are left to validate on.", "Name others with --val-data.")
-        chosen = np.linspace(0, len(self.val) - 1, min(len(self.val), options.val_windows)).round().astype(int)
-        self.val = [self.val[i] for i in chosen]
+        chosen = np.linspace(0, len(places) - 1, min(len(places), options.val_windows)).round().astype(int)
+        self.val = [(places[i][0].name, self._middle(*places[i])) for i in chosen]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -132,13 +132,15 @@ class Fields:
                 x = x.swapaxes(1, 2)
         return normalised(x)
 
-    def _windows(self, source: Source) -> list[Window]:
-        """Windows one after the other, from the middle of each frame."""
-        frames, n = source.frames, self.options.n_frame
-        size = [self._side(side) for side in frames.shape[1:]]
-        places = [max(0, side - s) // 2 for side, s in zip(frames.shape[1:], size, strict=True)]
-        firsts = range(0, max(1, len(frames) - n + 1), n)
-        return [normalised(_cut(frames, first, n, places, size)) for first in firsts]
+    def _firsts(self, count: int) -> range:
+        """First frames of windows one after the other, in so many frames."""
+        return range(0, max(1, count - self.options.n_frame + 1), self.options.n_frame)
+
+    def _middle(self, source: Source, first: int) -> Window:
+        """A window from the middle of each frame."""
+        size = [self._side(side) for side in source.frames.shape[1:]]
+        places = [max(0, side - s) // 2 for side, s in zip(source.frames.shape[1:], size, strict=True)]
+        return normalised(_cut(source.frames, first, self.options.n_frame, places, size))
 
 
 def decoded(x: Tensor, interpo_rate: int, errors: Tensor, noise: Tensor) -> Tensor:

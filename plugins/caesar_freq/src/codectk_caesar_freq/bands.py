@@ -32,6 +32,8 @@ CENTRES = 2
 """Magnitudes whose reconstruction lies where their coefficients do on average."""
 
 CORRECTED = 1
+HEAD = "<BBBBdd2b"
+HEAD_BYTES = struct.calcsize(HEAD)
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ def encode(bands: Bands, corrections: Integers | None, unit: float) -> bytes:
     """
     t = bands.transform
     head = struct.pack(
-        "<BBBBdd2b",
+        HEAD,
         CORRECTED * (corrections is not None),
         WAVELETS.index(t.wavelet) << 1 | t.temporal,
         t.levels,
@@ -227,7 +229,7 @@ def decode(reader: Reader, shape: native.Shape, source: str) -> Array:
     Raises:
         ContainerError: the bytes do not make sense.
     """
-    flags, kind, levels, dct, mean, step, *centres = struct.unpack("<BBBBdd2b", reader.bytes(22))
+    flags, kind, levels, dct, mean, step, *centres = struct.unpack(HEAD, reader.bytes(HEAD_BYTES))
     if kind >> 1 >= len(WAVELETS) or levels > MOST_LEVELS or dct > native.MOST_BLOCK or flags > CORRECTED:
         raise ContainerError(f"{source} holds bands of an unknown form.", "Copy or download the file again.")
     if not np.isfinite([mean, step]).all():
@@ -243,6 +245,23 @@ def decode(reader: Reader, shape: native.Shape, source: str) -> Array:
         if flags:
             x += native.decode_planes(_next(reader), shape, boxes=[((0, 0, 0), shape, NOWHERE)]) * unit
     return x
+
+
+def sizes(body: bytes, source: str) -> tuple[int, int, int]:
+    """Bytes of the low band, of all detail bands and of the corrections in the bytes of a block.
+
+    Raises:
+        ContainerError: the bytes do not make sense.
+    """
+    reader = Reader(body, 0, len(body), source)
+    corrected = reader.byte() & CORRECTED
+    reader.bytes(HEAD_BYTES - 1 + 8 * corrected)
+    low = len(_next(reader))
+    rest = []
+    while reader.at < len(body):
+        rest.append(len(_next(reader)))
+    corrections = rest.pop() if corrected and rest else 0
+    return low, sum(rest), corrections
 
 
 def as_pointwise(bands: Bands) -> Bands:

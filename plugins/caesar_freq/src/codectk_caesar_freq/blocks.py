@@ -61,18 +61,6 @@ class Block:
     exact: bytes = b""
     check: int = 0
 
-    def parts(self) -> dict[str, int]:
-        """Bytes by what they are for."""
-        return {
-            "head and side data": HEAD_BYTES + len(self.specials) + len(self.signs) + len(self.body) * (not self._body_is_data),
-            "bands": sum(map(len, self.groups)) + len(self.body) * self._body_is_data,
-            "correction": len(self.correction) + len(self.exact),
-        }
-
-    @property
-    def _body_is_data(self) -> bool:
-        return self.method in (Method.RAW, Method.BANDS)
-
     def pack(self) -> list[bytes]:
         """Head and groups; the head is in front of the first group."""
         optional = (self.specials, self.signs, self.correction, self.exact)

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +19,7 @@ import numpy as np
 from codectk.arrays import Array, ArrayInfo
 from codectk.checkpoint import Checkpoint
 from codectk.codec import Codec, Encoded
+from codectk.container import MAX_SEGMENTS
 from codectk.errors import ContainerError, InputError, OptionsError
 from codectk.inputs import read_array
 from codectk_caesar_freq import blocks, encoding, layout, native, specials
@@ -27,6 +30,9 @@ from codectk_caesar_freq.options import DecodeOptions, EncodeOptions
 from codectk_caesar_freq.specials import Mask
 
 FIGURES = 6
+MOST_ROWS = 1000
+"""Of more variables, a file's header tells the largest bound and errors alone."""
+
 RATE_POINTS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
 
 
@@ -61,20 +67,28 @@ class CaesarFreqCodec(Codec):
 
         Raises:
             OptionsError: the mask does not fit.
-            InputError: the bound means nothing for these values.
+            InputError: there are too many chunks for one file.
         """
         whole = layout.as_five(x)
         mask = read_mask(options.mask, x.shape) if options.mask else None
         limit = layout.limit_of(options.memory_bytes, options.threads)
         longest = layout.sides(x.shape, limit, options.chunk)
         bounds = self._bounds(whole, info, mask, longest, options)
-        plan = plan_of(options, layout.count(x.shape, longest))
+        number = layout.count(x.shape, longest)
+        if number * native.GROUPS > MAX_SEGMENTS:
+            raise InputError(
+                f"The field falls into {number} chunks; a file holds at most {MAX_SEGMENTS // native.GROUPS}.",
+                "Give more --memory or larger sides of --chunk, or put its variables and sections into several files.",
+            )
+        plan = plan_of(options, number)
         code = partial(_encode_chunk, whole, info.fill_value, mask, bounds, plan)
         results = list(_map(code, layout.chunks(x.shape, longest), options.threads))
         segments = tuple(result.segments[group] for group in range(native.GROUPS) for result in results)
         reached = _by_variable(results, layout.chunks(x.shape, longest), whole.shape[0])
         name, value = options.bound
         rows = [[_short(b.value), _short(r.largest), _short(r.rmse)] for b, r in zip(bounds, reached, strict=True)]
+        if len(rows) > MOST_ROWS:
+            rows = [[max(column) for column in zip(*rows, strict=True)]]
         notes = {
             "largest_error": max(r.largest for r in reached),
             "lossless_chunks": float(sum(result.lossless for result in results)),
@@ -109,20 +123,16 @@ class CaesarFreqCodec(Codec):
     ) -> list[Bound]:
         """The bound of every variable, from the range of its valid values."""
         name, value = options.bound
-        low, high = np.full(x.shape[0], np.inf), np.full(x.shape[0], -np.inf)
+        ends: list[list[Any]] = [[] for _ in range(x.shape[0])]
         for chunk in layout.chunks(x.shape, longest):
             part = np.ascontiguousarray(x[chunk.slices])
             valid = part[~specials.find(part, info.fill_value, _mask_of(mask, chunk))]
             if valid.size:
-                low[chunk.variable] = min(low[chunk.variable], float(valid.min()))
-                high[chunk.variable] = max(high[chunk.variable], float(valid.max()))
-        spread = np.where(high >= low, high - low, 0.0)
+                ends[chunk.variable] += [valid.min().item(), valid.max().item()]
         if name == "eb":
-            spread[:] = high.max() - low.min() if np.isfinite(high.max()) else 0.0
-        bounds = [Bound.of(name, value, float(s)) for s in spread]
-        if not all(np.isfinite(bound.value) for bound in bounds):
-            raise InputError("The range of the values is too large for this bound.", "Give --abs-error or --pointwise-rel.")
-        return bounds
+            ends = [[end for variable in ends for end in variable]] * x.shape[0]
+        spreads = [Fraction(max(e)) - Fraction(min(e)) if e else Fraction(0) for e in ends]
+        return [Bound.of(name, value, spread) for spread in spreads]
 
 
 def plan_of(options: EncodeOptions, chunks: int) -> encoding.Plan:
@@ -183,9 +193,11 @@ def _encode_chunk(
 ) -> Result:
     part = np.ascontiguousarray(x[chunk.slices])
     special = specials.find(part, fill_value, _mask_of(mask, chunk))
+    count = special.size - int(np.count_nonzero(special))
     special = specials.add_still(part, special)
     work = encoding.Work(part, special if special.any() else None, bounds[chunk.variable], plan)
     block, reached = encoding.encode(work)
+    reached.add(Reached(count=count - reached.count))  # valid values that came back exactly all the same
     return Result(block.pack(), reached, block.method == blocks.Method.RAW)
 
 
@@ -223,4 +235,7 @@ def _get(segments: Sequence[bytes], i: int) -> bytes | None:
 
 
 def _short(value: float) -> float:
-    return float(f"{value:.{FIGURES}g}")
+    """A bound or error in few figures, not below it."""
+    near = float(f"{value:.{FIGURES}g}")
+    above = near if near >= value else float(Context(FIGURES, ROUND_CEILING).create_decimal_from_float(value))
+    return above if above < float("inf") else value

@@ -14,7 +14,7 @@ from codectk_caesar_freq import native
 USUAL_VALUES = 1 << 22
 """Values of a chunk, at most."""
 
-BYTES_PER_VALUE = 64
+BYTES_PER_VALUE = 96
 """What encoding or decoding holds at a time, for each value of the chunks in work."""
 
 LEAST_VALUES = 1 << 12

@@ -26,6 +26,7 @@ def codectk_codecs() -> list[CodecSpec]:
             progressive=True,
             reads=READS,
             portability="any-machine",
+            details="codectk_caesar_freq.details:details",
             guarantees=(Guarantee(option="abs_error", metric="max_error"), Guarantee(option="nrmse", metric="nrmse")),
             paper=PAPER,
         )

@@ -49,7 +49,7 @@ Counts = Annotated[IntList, AfterValidator(_counts)]
 class PhaseOptions(Options):
     """What all phases share: data and plan."""
 
-    train_data: str = option(cli="--data", help="A .npz file with an array data [V, S, T, H, W], or a folder of them.")
+    train_data: str = option(cli="--data", help="A field [V, S, T, H, W], such as .npz, or a folder of them.")
     val_data: str | None = option(
         None, help="The same to validate on; of train_data the last 20 % of frames are held out if not given."
     )

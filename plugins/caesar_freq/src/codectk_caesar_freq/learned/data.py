@@ -1,11 +1,10 @@
-"""Fields to train on: `.npz` files with an array `data` [V, S, T, H, W], and the windows that are cut out of them.
+"""Fields to train on, [V, S, T, H, W], and the windows that are cut out of them.
 
 file ─ variable, section ─┬─ first 80 % of the frames: random windows, crops, flips
                           └─ last 20 %: windows one after the other, to validate on (all frames of val_data, if given)
 """
 
 import math
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,16 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from codectk.arrays import missing
 from codectk.errors import InputError
-from codectk.files import check_file
+from codectk.fields import is_field, read_field
+from codectk.inputs import find_inputs
 from codectk.train import Run
 from codectk_caesar_freq.train_options import PhaseOptions
 
-KEY = "data.npy"
 RANK = 5
 HELD_OUT = 0.2
-MOST_PER_BYTE = 1032
-"""More than so many bytes does Deflate not make of one."""
 LEAST_ERROR = 1e-6
 """Smallest error of keyframes in training, of the window's range."""
 VALIDATION_ERROR = 1e-3
@@ -39,12 +37,14 @@ class Source:
     """One variable in one section.
 
     Attributes:
-        name: of the file, without its ending.
+        name: of the file.
         frames: (T, H, W), in the file's type.
+        fill: what stands for missing values.
     """
 
     name: str
     frames: NDArray[Any]
+    fill: float | None = None
 
 
 class Fields:
@@ -120,7 +120,8 @@ class Fields:
         return min(self.options.training_size, math.ceil(length / self.cell) * self.cell)
 
     def _draw(self, sources: list[Source], rng: np.random.Generator) -> Window:
-        frames, n = sources[int(rng.integers(len(sources)))].frames, self.options.n_frame
+        source, n = sources[int(rng.integers(len(sources)))], self.options.n_frame
+        frames = source.frames
         size = [self._side(side) for side in frames.shape[1:]]
         first = int(rng.integers(max(1, len(frames) - n + 1)))
         places = [int(rng.integers(max(1, side - s + 1))) for side, s in zip(frames.shape[1:], size, strict=True)]
@@ -130,7 +131,7 @@ class Fields:
             x = np.flip(x, tuple(axes))
             if size[0] == size[1] and rng.random() < 0.5:
                 x = x.swapaxes(1, 2)
-        return normalised(x)
+        return normalised(x, source.fill)
 
     def _firsts(self, count: int) -> range:
         """First frames of windows one after the other, in so many frames."""
@@ -140,7 +141,7 @@ class Fields:
         """A window from the middle of each frame."""
         size = [self._side(side) for side in source.frames.shape[1:]]
         places = [max(0, side - s) // 2 for side, s in zip(source.frames.shape[1:], size, strict=True)]
-        return normalised(_cut(source.frames, first, self.options.n_frame, places, size))
+        return normalised(_cut(source.frames, first, self.options.n_frame, places, size), source.fill)
 
 
 def decoded(x: Tensor, interpo_rate: int, errors: Tensor, noise: Tensor) -> Tensor:
@@ -155,58 +156,38 @@ def decoded(x: Tensor, interpo_rate: int, errors: Tensor, noise: Tensor) -> Tens
     return x[:, ::interpo_rate] + noise * errors.view(-1, 1, 1, 1)
 
 
-def normalised(x: NDArray[Any]) -> Window:
-    """A window less its mean, over its range; in double precision, so that a small range beside the mean stays."""
-    values = x.astype(np.float64)
-    span = float(values.max() - values.min())
-    made: Window = ((values - values.mean()) / (span or 1.0)).astype(np.float32)
+def normalised(x: NDArray[Any], fill: float | None = None) -> Window:
+    """A window less its mean, over its range; in double precision, so that a small range beside the mean stays.
+
+    Args:
+        x: values.
+        fill: what stands for missing ones; these become the mean, as do those that are not finite.
+    """
+    good = ~missing(x, fill)
+    if not good.any():
+        return np.zeros(x.shape, np.float32)
+    values = x[good].astype(np.float64)
+    low, high, mean = values.min(), values.max(), values.mean()
+    made: Window = ((np.where(good, x, mean) - mean) / ((high - low) or 1.0)).astype(np.float32)
     return made
 
 
 def read_sources(path: Path, options: PhaseOptions) -> list[Source]:
-    """All variables and sections of a file, or of the `.npz` files of a folder, as far as options choose them.
+    """All variables and sections of a file, or of the fields in a folder, as far as options choose them.
 
     Raises:
         InputError: there is no such file, it is damaged or something else, or the choice is empty.
     """
-    paths = sorted(p for p in path.glob("*.npz") if p.is_file()) if path.is_dir() else [path]
+    paths = [found for found in find_inputs(path) if is_field(found)]
     if not paths:
-        raise InputError(f"{path} holds no .npz files.", "Name a file or folder of them.")
+        raise InputError(f"{path} holds no fields.", "Name a file or folder of them, such as .npz.")
     found: list[Source] = []
     for file in paths:
-        data = _chosen(read_npz(file), options, file)
-        found += [Source(file.stem, _finite(data[v, s])) for v in range(len(data)) for s in range(data.shape[1])]
+        field = read_field(file)
+        x = field.x.reshape((1,) * (RANK - field.x.ndim) + field.x.shape)
+        chosen, fill = _chosen(x, options, file), field.info.fill_value
+        found += [Source(file.name, chosen[v, s], fill) for v in range(len(chosen)) for s in range(chosen.shape[1])]
     return found
-
-
-def read_npz(path: Path) -> NDArray[Any]:
-    """The array `data` of a `.npz` file: numbers, [V, S, T, H, W].
-
-    Raises:
-        InputError: the file is missing, damaged, or holds something else.
-    """
-    check_file(path)
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(KEY) as stream:
-            about = archive.getinfo(KEY)
-            version = np.lib.format.read_magic(stream)
-            read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else None
-            if read_header is None:
-                raise ValueError("its header has another version")
-            shape, fortran, dtype = read_header(stream)
-            if dtype.kind not in "fiu" or len(shape) != RANK or 0 in shape:
-                raise ValueError(f"it holds {dtype} of shape {shape}, not numbers of shape [V, S, T, H, W]")
-            size = math.prod(shape) * dtype.itemsize
-            if stream.tell() + size != about.file_size or size > about.compress_size * MOST_PER_BYTE:
-                raise ValueError(f"it does not hold the {size} bytes of its shape {shape}")
-            content = stream.read()
-        x = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path} cannot be read: {reason}.", "Save it with numpy.savez(path, data=array), [V, S, T, H, W]."
-        ) from None
-    return x.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _chosen(data: NDArray[Any], options: PhaseOptions, path: Path) -> NDArray[Any]:
@@ -226,21 +207,11 @@ def _chosen(data: NDArray[Any], options: PhaseOptions, path: Path) -> NDArray[An
     return data
 
 
-def _finite(frames: NDArray[Any]) -> NDArray[Any]:
-    """Frames whose missing values are the mean of the others."""
-    if frames.dtype.kind != "f":
-        return frames
-    good = np.isfinite(frames)
-    if good.all():
-        return frames
-    mean = frames[good].mean(dtype=np.float64) if good.any() else 0.0
-    return np.where(good, frames, frames.dtype.type(mean))
-
-
 def _split(source: Source) -> tuple[Source, Source]:
     count = len(source.frames)
     kept = count - math.ceil(count * HELD_OUT) if count > 1 else count
-    return Source(source.name, source.frames[:kept]), Source(source.name, source.frames[kept:])
+    parts = (source.frames[:kept], source.frames[kept:])
+    return Source(source.name, parts[0], source.fill), Source(source.name, parts[1], source.fill)
 
 
 def _by_file(sources: list[Source]) -> dict[str, list[Source]]:

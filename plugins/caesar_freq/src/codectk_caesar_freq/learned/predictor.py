@@ -111,6 +111,18 @@ class Predictor:
             OptionsError: the window does not fit, or the weights lack what the method needs.
             InputError: a value is not finite.
         """
+        x = self._checked(keys, method, n_frame, interpo_rate, sampling_steps)
+        made = interpolate(x, interpo_rate, 0)
+        if method != "linear":
+            for number, (rows, columns) in enumerate(self._tiles(x.shape[1], x.shape[2])):
+                part = x[:, rows, columns]
+                made[:, rows, columns] += self._residual(part, method, interpo_rate, (seed, number), sampling_steps)
+        return made[[t for t in range(n_frame) if t % interpo_rate]].numpy()
+
+    def _checked(
+        self, keys: NDArray[Any], method: Method, n_frame: int, interpo_rate: int, sampling_steps: int | None
+    ) -> Tensor:
+        """The keyframes in double precision, if `predict` can do what it is asked to."""
         count = len(keyframes(n_frame, interpo_rate))
         if keys.ndim != 3 or len(keys) != count or 0 in keys.shape:
             raise OptionsError(
@@ -125,12 +137,7 @@ class Predictor:
         x = torch.from_numpy(np.array(keys, dtype=np.float64))
         if not bool((x.abs() < LARGEST).all()):  # NaN is not below it either
             raise InputError("A keyframe holds values that are not finite.", "Replace them before predicting.")
-        made = interpolate(x, interpo_rate, 0)
-        if method != "linear":
-            for number, (rows, columns) in enumerate(self._tiles(x.shape[1], x.shape[2])):
-                part = x[:, rows, columns]
-                made[:, rows, columns] += self._residual(part, method, interpo_rate, (seed, number), sampling_steps)
-        return made[[t for t in range(n_frame) if t % interpo_rate]].numpy()
+        return x
 
     def _tiles(self, height: int, width: int) -> Iterator[tuple[slice, slice]]:
         for top in range(0, height, self.tile):

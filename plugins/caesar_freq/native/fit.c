@@ -8,7 +8,7 @@
 #include "grid.h"
 #include "wide.h"
 
-enum { OK = 0, NO_MEMORY = -1, WEIGHT_ONE = 4096, MOST_WEIGHT = 32767, LANES = 8 };
+enum { OK = 0, NO_MEMORY = -1, WEIGHT_ONE = 4096, MOST_WEIGHT = 32767, LANES = 8, BATCH = 1024 };
 enum { COLUMNS = TAPS + 1 }; /* the last is the value itself */
 
 #define REAL float
@@ -38,30 +38,41 @@ INLINE double dot(const float *a, const float *b, int64_t count) {
     return total;
 }
 
-/* Add the products of one row: distances of taps and value from the base, 0 where a tap or the value is masked. */
-INLINE void add_products(Moments *moments, fit_Rows *r, float *columns, const Pass *p, const float *z, const uint8_t *mask,
-                         int64_t at) {
-    const int64_t m = p->count[2], width = r->width;
+/* Columns of samples: distances of taps and value from the base. Rows are gathered until there are enough to multiply. */
+typedef struct {
+    float *columns; /* (COLUMNS, room) */
+    int64_t room, count;
+} Samples;
+
+INLINE void multiply(Moments *moments, Samples *s) {
+    for (int i = 0; i < COLUMNS; i++)
+        for (int j = 0; j <= i; j++)
+            moments->products[i][j] += dot(s->columns + i * s->room, s->columns + j * s->room, s->count);
+    s->count = 0;
+}
+
+/* Add one row; values that are masked count for nothing. */
+INLINE void add_samples(Moments *moments, Samples *s, fit_Rows *r, const Pass *p, const float *z, const uint8_t *mask,
+                        int64_t at) {
+    const int64_t m = p->count[2], step = p->step[2];
+    if (s->count + m > s->room) multiply(moments, s);
     for (int i = 0; i < COLUMNS; i++) {
-        float *column = columns + i * width;
+        float *column = s->columns + i * s->room + s->count;
         const float *source = i < TAPS ? r->source[i] : NULL;
         if (i == TAPS)
-            for (int64_t k = 0; k < m; k++) column[k] = z[at + k * p->step[2]] - r->base[k];
+            for (int64_t k = 0; k < m; k++) column[k] = z[at + k * step] - r->base[k];
         else if (source)
             for (int64_t k = 0; k < m; k++) column[k] = source[k] - r->base[k];
         else /* the value just before */
-            for (int64_t k = 0; k < m; k++) column[k] = k ? z[at + (k - 1) * p->step[2]] - r->base[k] : 0;
+            for (int64_t k = 0; k < m; k++) column[k] = k ? z[at + (k - 1) * step] - r->base[k] : 0;
     }
-    int64_t valid = m;
-    if (mask)
-        for (int64_t k = 0; k < m; k++)
-            if (mask[at + k * p->step[2]]) {
-                valid--;
-                for (int i = 0; i < COLUMNS; i++) columns[i * width + k] = 0;
-            }
-    for (int i = 0; i < COLUMNS; i++)
-        for (int j = 0; j <= i; j++) moments->products[i][j] += dot(columns + i * width, columns + j * width, m);
-    moments->values += (double)valid;
+    moments->values += (double)m;
+    for (int64_t k = 0; mask && k < m; k++) {
+        if (!mask[at + k * step]) continue;
+        moments->values -= 1;
+        for (int i = 0; i < COLUMNS; i++) s->columns[i * s->room + s->count + k] = 0;
+    }
+    s->count += m;
 }
 
 /* Noise of variance v on every neighbour: of a tap minus the base, and of the first two taps, which make the base. */
@@ -117,20 +128,22 @@ static double solve(const Moments *moments, int64_t coded, int16_t *weights) {
 
 /* Fit a pass on about `sample` of its values. */
 INLINE double fit_pass(const Grid *g, const Pass *p, const float *z, const uint8_t *mask, double noise, int64_t sample,
-                       fit_Rows *rows, float *columns, int16_t *weights) {
+                       fit_Rows *rows, Samples *samples, int16_t *weights) {
     Moments moments = {0};
     Tap taps[TAPS];
+    fit_Sources sources;
     list_taps(p, taps);
+    fit_plan_sources(&sources, p, taps);
     const int64_t count = p->count[0] * p->count[1], wanted = sample / p->count[2] + 1;
-    const int64_t every = count > wanted ? count / wanted : 1;
-    for (int64_t row = every / 2; row < count; row += every) {
-        /* Rows at a fixed distance would all lie at one place of H where that divides its length. */
-        int64_t moved = every > 2 ? row + (row * 7919) % every - every / 2 : row;
-        moved = moved < count ? moved : count - 1;
-        const int64_t t = p->begin[0] + moved / p->count[1] * p->step[0], h = p->begin[1] + moved % p->count[1] * p->step[1];
-        fit_gather(rows, g, p, taps, z, t, h);
-        add_products(&moments, rows, columns, p, z, mask, t * row_stride(g, 0) + h * row_stride(g, 1) + p->begin[2]);
+    for (int64_t n = 0; n < wanted && n < count; n++) {
+        /* Steps of the golden ratio: rows at a fixed distance would all lie at a few places of H. */
+        const double place = (double)n * 0.6180339887498949;
+        const int64_t row = wanted < count ? (int64_t)((place - floor(place)) * (double)count) : n;
+        const int64_t t = p->begin[0] + row / p->count[1] * p->step[0], h = p->begin[1] + row % p->count[1] * p->step[1];
+        fit_gather(rows, g, p, &sources, z, t, h);
+        add_samples(&moments, samples, rows, p, z, mask, t * row_stride(g, 0) + h * row_stride(g, 1) + p->begin[2]);
     }
+    multiply(&moments, samples);
     add_noise(&moments, noise);
     return solve(&moments, p->values, weights);
 }
@@ -142,12 +155,13 @@ INLINE int fit(const Grid *g, const float *z, const uint8_t *mask, double noise,
     const int n = list_passes(g, passes);
     fit_Rows rows;
     if (fit_make_rows(&rows, g->shape[2])) return NO_MEMORY;
-    float *columns = malloc(sizeof(float) * COLUMNS * (size_t)g->shape[2]);
-    for (int i = 0; columns && i < n; i++)
-        left[i] = fit_pass(g, passes + i, z, mask, noise, sample, &rows, columns, weights + i * TAPS);
+    Samples samples = {.room = g->shape[2] > BATCH ? g->shape[2] : BATCH};
+    samples.columns = malloc(sizeof(float) * COLUMNS * (size_t)samples.room);
+    for (int i = 0; samples.columns && i < n; i++)
+        left[i] = fit_pass(g, passes + i, z, mask, noise, sample, &rows, &samples, weights + i * TAPS);
     free(rows.base);
-    free(columns);
-    return columns ? n : NO_MEMORY;
+    free(samples.columns);
+    return samples.columns ? n : NO_MEMORY;
 }
 
 EXPORTED(int, fit,

@@ -59,7 +59,8 @@ typedef struct {
 } Tap;
 
 /* In units of s along the pass' own axis, of a step along the two others, the first of them first. The first two make
-   the base of a prediction; the one marked by SAME_ROW is the value just before, if no axis comes after the row's. */
+   the base of a prediction. Number SAME_ROW is the value just before in the row, or SAME_ROW_W in a pass along W. */
+enum { SAME_ROW = 13, SAME_ROW_W = 15 };
 static const int8_t TAP_UNITS[TAPS][AXES] = {
     {-1, 0, 0},  {1, 0, 0},  {-3, 0, 0},   {3, 0, 0},   {-1, -1, 0}, {1, -1, 0},  {-1, 1, 0},  {1, 1, 0},  {-1, 0, -1},
     {1, 0, -1},  {-1, 0, 1}, {1, 0, 1},    {0, -1, 0},  {0, 0, -1},  {0, -1, -1}, {-2, 0, 0},  {0, -1, 1}, {-1, -1, -1},

@@ -194,8 +194,9 @@ INLINE int code_groups(Coding *c) {
     int64_t done = c->anchors;
     int n = 0, result = OK;
     for (int group = 0; group < GROUPS; group++) {
-        Writer writer = {.range = 0xFFFFFFFFu, .out = c->streams->data[group], .room = c->streams->room};
+        Writer writer;
         Reader reader;
+        start_writer(&writer, c->streams->data[group], c->streams->room);
         Writer *w = c->encode ? &writer : NULL;
         Reader *r = c->encode ? NULL : &reader;
         const int absent = !c->encode && !c->streams->data[group];

@@ -32,46 +32,69 @@ INLINE void NAME(copy_row)(REAL *to, const REAL *from, int64_t step, int64_t cou
     }
 }
 
+/* Which rows the taps of a pass need, each once, and where in them: the same for all rows of the pass. */
+typedef struct {
+    int64_t along_t[TAPS], along_h[TAPS];
+    int across[TAPS]; /* the row holds values known before, of a pass along W */
+    int count;
+    int row[TAPS]; /* of each tap, or -1 for the value just before in the row itself */
+    int64_t shift[TAPS];
+} NAME(Sources);
+
+INLINE void NAME(plan_sources)(NAME(Sources) *s, const Pass *p, const Tap *taps) {
+    s->count = 0;
+    for (int i = 0; i < TAPS; i++) {
+        const int64_t *along = taps[i].along;
+        s->row[i] = -1;
+        if (along[0] == 0 && along[1] == 0 && !taps[i].before) continue;
+        const int across = p->axis == 2 && taps[i].before;
+        int n = 0;
+        while (n < s->count && (s->along_t[n] != along[0] || s->along_h[n] != along[1] || s->across[n] != across)) n++;
+        if (n == s->count) s->along_t[n] = along[0], s->along_h[n] = along[1], s->across[n] = across, s->count++;
+        s->row[i] = n;
+        s->shift[i] = across ? (along[2] + p->half) / p->step[2] : along[2] / p->step[2];
+    }
+}
+
 /* Copy the rows around (t, h) and point to the values of every tap. The tap that is the value just before stays NULL. */
-INLINE void NAME(gather)(NAME(Rows) *r, const Grid *g, const Pass *p, const Tap *taps, const REAL *values, int64_t t,
+INLINE void NAME(gather)(NAME(Rows) *r, const Grid *g, const Pass *p, const NAME(Sources) *s, const REAL *values, int64_t t,
                          int64_t h) {
     const int64_t m = p->count[2];
-    int64_t seen_t[TAPS], seen_h[TAPS];
-    int seen_before[TAPS], kept = 0;
-    for (int i = 0; i < TAPS; i++) {
-        const int64_t *along = taps[i].along, at_t = t + along[0], at_h = h + along[1];
-        r->source[i] = NULL;
-        if (along[0] == 0 && along[1] == 0 && !taps[i].before) continue; /* the row itself */
-        if (at_t < 0 || at_t >= g->shape[0] || at_h < 0 || at_h >= g->shape[1]) {
-            r->source[i] = r->base;
-            continue;
-        }
-        const int across = p->axis == 2 && taps[i].before;
-        int found = 0;
-        while (found < kept && (seen_t[found] != at_t || seen_h[found] != at_h || seen_before[found] != across)) found++;
-        REAL *row = r->rows + found * (r->width + 2 * PAD);
-        if (found == kept) {
-            const REAL *from = values + at_t * row_stride(g, 0) + at_h * row_stride(g, 1);
-            const int64_t known = across ? (g->shape[2] + p->step[2] - 1) / p->step[2] : m;
-            NAME(copy_row)(row, from + (across ? 0 : p->begin[2]), p->step[2], known);
-            seen_t[kept] = at_t, seen_h[kept] = at_h, seen_before[kept++] = across;
-        }
-        r->source[i] = row + PAD + (across ? (along[2] + p->half) / p->step[2] : along[2] / p->step[2]);
+    const REAL *rows[TAPS];
+    for (int n = 0; n < s->count; n++) {
+        const int64_t at_t = t + s->along_t[n], at_h = h + s->along_h[n];
+        rows[n] = NULL;
+        if (at_t < 0 || at_t >= g->shape[0] || at_h < 0 || at_h >= g->shape[1]) continue;
+        REAL *row = r->rows + n * (r->width + 2 * PAD);
+        const REAL *from = values + at_t * row_stride(g, 0) + at_h * row_stride(g, 1);
+        const int64_t known = s->across[n] ? (g->shape[2] + p->step[2] - 1) / p->step[2] : m;
+        NAME(copy_row)(row, from + (s->across[n] ? 0 : p->begin[2]), p->step[2], known);
+        rows[n] = row + PAD;
     }
+    for (int i = 0; i < TAPS; i++)
+        r->source[i] = s->row[i] < 0 ? NULL : rows[s->row[i]] ? rows[s->row[i]] + s->shift[i] : r->base;
     const REAL *low = r->source[0], *high = r->source[1] == r->base ? low : r->source[1];
     for (int64_t k = 0; k < m; k++) r->base[k] = (low[k] + high[k]) * (REAL)0.5;
 }
 
-/* The part of the predictions of a row that does not depend on the row itself. */
+/* The part of the predictions of a row that does not depend on the row itself. Four taps at a time; the order of the
+   additions is part of the format. */
 INLINE void NAME(sum_taps)(NAME(Rows) *r, const REAL *weights, int64_t m) {
-    REAL left = 1;
-    for (int i = 0; i < TAPS; i++) left -= weights[i];
-    for (int64_t k = 0; k < m; k++) r->sum[k] = left * r->base[k];
+    const REAL *source[TAPS + 3];
+    REAL weight[TAPS + 3], left = 1, *sum = r->sum;
+    int n = 0;
     for (int i = 0; i < TAPS; i++) {
-        const REAL *source = r->source[i], weight = weights[i];
-        REAL *sum = r->sum;
-        if (!source || weight == 0) continue;
-        for (int64_t k = 0; k < m; k++) sum[k] += weight * source[k];
+        left -= weights[i];
+        if (!r->source[i] || weights[i] == 0) continue;
+        source[n] = r->source[i];
+        weight[n++] = weights[i];
+    }
+    for (; n % 4; n++) source[n] = r->base, weight[n] = 0;
+    for (int64_t k = 0; k < m; k++) sum[k] = left * r->base[k];
+    for (int i = 0; i < n; i += 4) {
+        const REAL *a = source[i], *b = source[i + 1], *c = source[i + 2], *d = source[i + 3];
+        const REAL u = weight[i], v = weight[i + 1], w = weight[i + 2], x = weight[i + 3];
+        for (int64_t k = 0; k < m; k++) sum[k] += (u * a[k] + v * b[k]) + (w * c[k] + x * d[k]);
     }
 }
 
@@ -84,22 +107,51 @@ typedef struct {
     int lattice;         /* predictions are rounded: all values are integers */
 } NAME(Field);
 
-/* Quantise one row: q = round((z - prediction) / step), z_hat = prediction + step q; or only the latter. */
-INLINE void NAME(do_row)(const NAME(Field) *f, const NAME(Rows) *r, const Pass *p, REAL same_row, int64_t at, int32_t *q) {
+/* Rows of a lattice: predictions are rounded, q = round((z - prediction) / step), z_hat = prediction + step q. */
+INLINE void NAME(lattice_row)(const NAME(Field) *f, const NAME(Rows) *r, const Pass *p, REAL same_row, int64_t at,
+                              int32_t *q) {
     const REAL step = f->step, inverse = 1 / step;
-    const int64_t m = p->count[2], stride = p->step[2];
     REAL before = r->base[0];
-    for (int64_t k = 0; k < m; k++) {
-        const int64_t i = at + k * stride;
-        REAL prediction = r->sum[k] + same_row * before;
-        if (f->lattice) prediction = ROUND(prediction);
-        if (f->z) {
-            const REAL distance = (f->z[i] - prediction) * inverse;
-            q[k] = f->mask && f->mask[i] ? 0 : (int32_t)ROUND(distance);
-        }
+    for (int64_t k = 0; k < p->count[2]; k++) {
+        const int64_t i = at + k * p->step[2];
+        const REAL prediction = ROUND(r->sum[k] + same_row * before);
+        if (f->z) q[k] = f->mask && f->mask[i] ? 0 : (int32_t)ROUND((f->z[i] - prediction) * inverse);
         before = prediction + step * (REAL)q[k];
         f->z_hat[i] = before;
     }
+}
+
+/* Other rows, whose step is 1. Each value waits for the one before: the fewer operations from one to the next the better. */
+INLINE void NAME(encode_row)(const NAME(Field) *f, const NAME(Rows) *r, const Pass *p, REAL same_row, int64_t at,
+                             int32_t *q) {
+    REAL before = r->base[0];
+    for (int64_t k = 0; k < p->count[2]; k++) {
+        const int64_t i = at + k * p->step[2];
+        const REAL part = same_row * before;
+        REAL rounded = ROUND((f->z[i] - r->sum[k]) - part);
+        if (f->mask && f->mask[i]) rounded = 0;
+        before = (r->sum[k] + part) + rounded;
+        q[k] = (int32_t)rounded;
+        f->z_hat[i] = before;
+    }
+}
+
+INLINE void NAME(decode_row)(const NAME(Field) *f, const NAME(Rows) *r, const Pass *p, REAL same_row, int64_t at,
+                             const int32_t *q) {
+    REAL before = r->base[0];
+    for (int64_t k = 0; k < p->count[2]; k++) {
+        before = (r->sum[k] + same_row * before) + (REAL)q[k];
+        f->z_hat[at + k * p->step[2]] = before;
+    }
+}
+
+INLINE void NAME(do_row)(const NAME(Field) *f, const NAME(Rows) *r, const Pass *p, REAL same_row, int64_t at, int32_t *q) {
+    if (f->lattice)
+        NAME(lattice_row)(f, r, p, same_row, at, q);
+    else if (f->z)
+        NAME(encode_row)(f, r, p, same_row, at, q);
+    else
+        NAME(decode_row)(f, r, p, same_row, at, q);
 }
 
 INLINE int NAME(do_passes)(const Grid *g, const Pass *passes, int count, const NAME(Field) *f, const int16_t *weights,
@@ -111,15 +163,17 @@ INLINE int NAME(do_passes)(const Grid *g, const Pass *passes, int count, const N
         const Pass *p = passes + n;
         Tap taps[TAPS];
         REAL w[TAPS];
+        NAME(Sources) sources;
         list_taps(p, taps);
+        NAME(plan_sources)(&sources, p, taps);
         for (int i = 0; i < TAPS; i++) w[i] = (REAL)weights[n * TAPS + i] * (REAL)(1.0 / WEIGHT_ONE);
         for (int64_t i = 0; i < p->count[0]; i++)
             for (int64_t j = 0; j < p->count[1]; j++) {
                 const int64_t t = p->begin[0] + i * p->step[0], h = p->begin[1] + j * p->step[1];
-                NAME(gather)(&rows, g, p, taps, f->z_hat, t, h);
+                NAME(gather)(&rows, g, p, &sources, f->z_hat, t, h);
                 NAME(sum_taps)(&rows, w, p->count[2]);
                 if (!f->z) wait_for(progress, done + p->count[2]);
-                const REAL same_row = w[p->axis == 2 ? 15 : p->axis == 0 || p->axis == 1 ? 13 : 0];
+                const REAL same_row = w[p->axis == 2 ? SAME_ROW_W : SAME_ROW];
                 NAME(do_row)(f, &rows, p, same_row, t * row_stride(g, 0) + h * row_stride(g, 1) + p->begin[2], q + done);
                 done += p->count[2];
                 if (f->z) announce(progress, done);

@@ -122,7 +122,8 @@ INLINE int run(Coder *c, const Blocks *blocks, const Box *boxes, int64_t count) 
 
 /* Size of the stream, or an error. */
 INLINE int64_t encode_planes(const Blocks *blocks, const Box *boxes, int64_t count, int32_t *q, uint8_t *out, int64_t room) {
-    Writer writer = {.range = 0xFFFFFFFFu, .out = out, .room = room};
+    Writer writer;
+    start_writer(&writer, out, room);
     Coder coder = {.w = &writer, .q = q};
     const int result = run(&coder, blocks, boxes, count);
     if (result) return result;

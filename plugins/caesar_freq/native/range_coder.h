@@ -1,7 +1,8 @@
 /* Adaptive binary range coding. Integers only, so that every machine writes and reads the same bytes.
 
-   The coder keeps a range of 32 bits; a decision with probability p (of a 1, in 1/65536) splits it. Carries are settled
-   in the bytes already written. The decoder reads zeros behind the end of its stream. */
+   The coder keeps a range of 64 bits; a decision with probability p (of a 1, in 1/65536) splits it, and four bytes are
+   written when less than 32 bits are left. Carries are settled in the bytes already written. The decoder reads zeros behind
+   the end of its stream. */
 
 #ifndef RANGE_CODER_H
 #define RANGE_CODER_H
@@ -16,16 +17,14 @@ typedef struct {
 } Chance;
 
 typedef struct {
-    uint64_t low;
-    uint32_t range;
+    uint64_t low, range;
     uint8_t *out;
     int64_t size, room; /* `size` goes on beyond `room`, where nothing is written */
 } Writer;
 
 typedef struct {
-    uint32_t range, code;
+    uint64_t range, code; /* `code` is what was read, less the encoder's `low` */
     const uint8_t *next, *end;
-    int64_t beyond; /* bytes read behind the end */
 } Reader;
 
 INLINE void learn(Chance *c, int one) {
@@ -36,6 +35,13 @@ INLINE void learn(Chance *c, int one) {
         c->quick -= c->quick >> 4;
         c->steady -= c->steady >> 7;
     }
+}
+
+/* The same without a branch, for decisions that no processor foresees. */
+INLINE void learn_coin(Chance *c, int one) {
+    const uint32_t all = 0u - (uint32_t)one, quick = c->quick, steady = c->steady;
+    c->quick = (uint16_t)(quick + ((all & (65535 - quick)) >> 4) - ((~all & quick) >> 4));
+    c->steady = (uint16_t)(steady + ((all & (65535 - steady)) >> 7) - ((~all & steady) >> 7));
 }
 
 /* In 1/65536, from 32 to 65504: both sides of a split keep a part of any range. */
@@ -52,85 +58,93 @@ static void carry(Writer *w) {
     }
 }
 
-INLINE void normalise_writer(Writer *w) {
-    while (w->range < 1u << 24) {
-        if (w->size < w->room) w->out[w->size] = (uint8_t)(w->low >> 24);
+static void start_writer(Writer *w, uint8_t *out, int64_t room) {
+    *w = (Writer){.range = UINT64_MAX, .out = out, .room = room};
+}
+
+INLINE void add_low(Writer *w, uint64_t value) {
+    w->low += value;
+    if (__builtin_expect(w->low < value, 0)) carry(w);
+}
+
+static void put_bytes(Writer *w, int count) {
+    for (int i = 0; i < count; i++) {
+        if (w->size < w->room) w->out[w->size] = (uint8_t)(w->low >> 56);
         w->size++;
-        w->low = (w->low << 8) & 0xFFFFFFFFu;
-        w->range <<= 8;
+        w->low <<= 8;
     }
 }
 
+INLINE void normalise_writer(Writer *w) {
+    if (__builtin_expect(w->range >> 32, 1)) return;
+    put_bytes(w, 4);
+    w->range <<= 32;
+}
+
 INLINE void put_bit(Writer *w, Chance *c, int one) {
-    uint32_t bound = (uint32_t)(((uint64_t)w->range * odds(c)) >> 16);
+    const uint64_t bound = (w->range >> 16) * odds(c);
     if (one) {
         w->range = bound;
     } else {
-        w->low += bound;
+        add_low(w, bound);
         w->range -= bound;
-    }
-    if (w->low >> 32) {
-        carry(w);
-        w->low &= 0xFFFFFFFFu;
     }
     normalise_writer(w);
     learn(c, one);
 }
 
+/* `put_bit` for decisions that no processor foresees. */
+INLINE void put_coin(Writer *w, Chance *c, int one) {
+    const uint64_t bound = (w->range >> 16) * odds(c), none = (uint64_t)one - 1;
+    add_low(w, bound & none);
+    w->range = (bound & ~none) | ((w->range - bound) & none);
+    normalise_writer(w);
+    learn_coin(c, one);
+}
+
 /* `count` bits, at most 16, all alike probable. */
 INLINE void put_raw(Writer *w, uint32_t value, int count) {
     w->range >>= count;
-    w->low += (uint64_t)w->range * value;
-    if (w->low >> 32) {
-        carry(w);
-        w->low &= 0xFFFFFFFFu;
-    }
+    add_low(w, w->range * value);
     normalise_writer(w);
 }
 
 static void finish_writer(Writer *w) {
     /* The value in [low, low + range) with the most zeros at its end; zeros at the end of a stream are not stored. */
-    uint64_t value = w->low;
-    for (int keep = 0; keep < 32; keep++) {
-        uint64_t mask = 0xFFFFFFFFull >> keep;
-        value = (w->low + mask) & ~mask;
-        if (value < w->low + w->range) break;
+    for (int keep = 0; keep < 64; keep++) {
+        const uint64_t mask = UINT64_MAX >> keep, up = (mask - (w->low & mask) + 1) & mask;
+        if (up >= w->range) continue;
+        add_low(w, up);
+        break;
     }
-    w->low = value;
-    if (w->low >> 32) {
-        carry(w);
-        w->low &= 0xFFFFFFFFu;
-    }
-    for (int i = 0; i < 4; i++) {
-        if (w->size < w->room) w->out[w->size] = (uint8_t)(w->low >> 24);
-        w->size++;
-        w->low = (w->low << 8) & 0xFFFFFFFFu;
-    }
+    put_bytes(w, 8);
     if (w->size > w->room) return;
     while (w->size > 0 && w->out[w->size - 1] == 0) w->size--;
 }
 
-INLINE uint32_t next_byte(Reader *r) {
-    if (r->next < r->end) return *r->next++;
-    r->beyond++;
-    return 0;
+INLINE uint64_t next_bytes(Reader *r, int count) {
+    uint64_t value = 0;
+    for (int i = 0; i < count; i++) value = value << 8 | (r->next < r->end ? *r->next++ : 0);
+    return value;
 }
 
 static void start_reader(Reader *r, const uint8_t *data, int64_t size) {
-    *r = (Reader){.range = 0xFFFFFFFFu, .next = data, .end = data + size};
-    for (int i = 0; i < 4; i++) r->code = r->code << 8 | next_byte(r);
+    *r = (Reader){.range = UINT64_MAX, .next = data, .end = data + size};
+    r->code = next_bytes(r, 8);
+}
+
+static void refill(Reader *r) {
+    r->code = r->code << 32 | next_bytes(r, 4);
+    r->range <<= 32;
 }
 
 INLINE void normalise_reader(Reader *r) {
-    while (r->range < 1u << 24) {
-        r->range <<= 8;
-        r->code = r->code << 8 | next_byte(r);
-    }
+    if (__builtin_expect(!(r->range >> 32), 0)) refill(r);
 }
 
 INLINE int get_bit(Reader *r, Chance *c) {
-    uint32_t bound = (uint32_t)(((uint64_t)r->range * odds(c)) >> 16);
-    int one = r->code < bound;
+    const uint64_t bound = (r->range >> 16) * odds(c);
+    const int one = r->code < bound;
     if (one) {
         r->range = bound;
     } else {
@@ -142,13 +156,23 @@ INLINE int get_bit(Reader *r, Chance *c) {
     return one;
 }
 
+INLINE int get_coin(Reader *r, Chance *c) {
+    const uint64_t bound = (r->range >> 16) * odds(c), none = (uint64_t)(r->code < bound) - 1;
+    r->code -= bound & none;
+    r->range = (bound & ~none) | ((r->range - bound) & none);
+    normalise_reader(r);
+    learn_coin(c, none == 0);
+    return none == 0;
+}
+
 INLINE uint32_t get_raw(Reader *r, int count) {
     r->range >>= count;
-    uint32_t value = r->code / r->range, most = (1u << count) - 1;
-    if (value > most) value = most; /* a damaged stream; the check of the file finds it */
+    uint64_t value = r->code / r->range;
+    const uint64_t most = (1u << count) - 1;
+    if (value > most) value = most; /* a damaged stream; the check of the values finds it */
     r->code -= value * r->range;
     normalise_reader(r);
-    return value;
+    return (uint32_t)value;
 }
 
 #endif

@@ -52,7 +52,7 @@ static void start_model(Model *m) {
 
 INLINE void put_low(Writer *w, Model *m, int level, uint32_t unary, uint32_t value, int shift) {
     if (!shift) return;
-    put_bit(w, &m->levels[level][FIRST_LOW + (unary < 3 ? unary : 3)], value >> (shift - 1) & 1);
+    put_coin(w, &m->levels[level][FIRST_LOW + (unary < 3 ? unary : 3)], value >> (shift - 1) & 1);
     for (shift--; shift > 0;) {
         int bits = shift < 12 ? shift : 12;
         shift -= bits;
@@ -62,7 +62,7 @@ INLINE void put_low(Writer *w, Model *m, int level, uint32_t unary, uint32_t val
 
 INLINE uint32_t get_low(Reader *r, Model *m, int level, uint32_t unary, int shift) {
     if (!shift) return 0;
-    uint32_t value = (uint32_t)get_bit(r, &m->levels[level][FIRST_LOW + (unary < 3 ? unary : 3)]);
+    uint32_t value = (uint32_t)get_coin(r, &m->levels[level][FIRST_LOW + (unary < 3 ? unary : 3)]);
     for (shift--; shift > 0;) {
         int bits = shift < 12 ? shift : 12;
         shift -= bits;
@@ -107,7 +107,7 @@ INLINE void put_symbol(Writer *w, Model *m, int level, int sign_context, int32_t
     else
         put_escape(w, m, high - UNARY);
     put_low(w, m, level, high, magnitude, shift);
-    if (magnitude) put_bit(w, &m->signs[sign_context], q < 0);
+    if (magnitude) put_coin(w, &m->signs[sign_context], q < 0);
 }
 
 INLINE int32_t get_symbol(Reader *r, Model *m, int level, int sign_context) {
@@ -118,7 +118,7 @@ INLINE int32_t get_symbol(Reader *r, Model *m, int level, int sign_context) {
     if (high == UNARY) high += get_escape(r, m);
     const uint32_t magnitude = high << shift | get_low(r, m, level, high, shift);
     if (!magnitude) return 0;
-    return get_bit(r, &m->signs[sign_context]) ? (int32_t)(0u - magnitude) : (int32_t)magnitude;
+    return get_coin(r, &m->signs[sign_context]) ? (int32_t)(0u - magnitude) : (int32_t)magnitude;
 }
 
 #endif

@@ -21,7 +21,7 @@ from codectk_caesar_freq.lattice import Lattice
 from codectk_caesar_freq.specials import Mask
 
 ORDERS = tuple(permutations(range(native.AXES)))
-SAMPLE = 12_000
+SAMPLE = 24_000
 """Values of each pass that weights are fitted to."""
 
 MOST_SINGLE = float(1 << 14)
@@ -53,14 +53,13 @@ class Quantiser:
     @classmethod
     def within(cls, low: float, high: float, half: float) -> "Quantiser":
         """For values from low to high, each to be off by `half` at most (besides rounding)."""
-        reach = (high - low) / (4 * half)
-        return cls((low + high) / 2, 2 * half, double=reach > MOST_SINGLE)
+        reach = (high / 2 - low / 2) / (2 * half)
+        return cls(low / 2 + high / 2, 2 * half, double=reach > MOST_SINGLE)
 
     @classmethod
-    def of(cls, lattice: Lattice, bound: float, steps: float) -> "Quantiser":
-        """For a lattice with so many steps."""
-        step = 2 * lattice.radius(bound) + 1
-        return cls(lattice.origin, lattice.distance, step, True, double=steps > 1 << 22)
+    def of(cls, lattice: Lattice, radius: int) -> "Quantiser":
+        """For a lattice whose values may be so many steps away."""
+        return cls(lattice.origin, lattice.distance, 2 * radius + 1, True)
 
     def scaled(self, x: Array, special: Mask | None) -> Array:
         """z of values; 0 where they are special."""

@@ -349,6 +349,7 @@ def test_damaged_and_hostile_weights_are_refused() -> None:
         (damaged(DIFFUSION, codec="crdr"), "crdr"),
         (damaged(DIFFUSION, config={**config, "frequency": {"wavelet": "db4"}}), "transform"),
         (damaged(DIFFUSION, config={**config, "frequency": 3}), "transform"),
+        (damaged(DIFFUSION, config={**config, "frequency": {"dct_block_size": 2, "latent_channels": 17}}), "transform"),
         (damaged(DIFFUSION, config={**config, "window": {"tile": -1}}), "windows"),
         (damaged(DIFFUSION, config={**config, "parts": {"other": {}}}), "parts"),
         (damaged(DIFFUSION, config={**config, "parts": {DIFFUSION: {"dim": 8.5}}}), DIFFUSION),
@@ -362,6 +363,16 @@ def test_damaged_and_hostile_weights_are_refused() -> None:
     for checkpoint, word in bad:
         with pytest.raises(WeightsError, match=word):
             Predictor.load(checkpoint)
+
+
+def test_answers_that_are_not_finite_are_refused() -> None:
+    class Lost(torch.nn.Module):
+        def forward(self, known: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return known * math.nan
+
+    made = Predictor(FrequencyConfig(dct_block_size=2, latent_channels=4), WindowConfig(), Lost())
+    with pytest.raises(WeightsError, match="not finite"):
+        made.predict(keys(8, 8), "student", 7, 3)
 
 
 def test_weights_in_half_precision_load_as_single(tmp_path: Path) -> None:

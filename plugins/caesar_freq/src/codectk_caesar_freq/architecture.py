@@ -91,7 +91,11 @@ def frequency_of(checkpoint: Checkpoint) -> FrequencyConfig:
         raise WeightsError(
             f"These weights are for {checkpoint.codec[:40]}, not for {CODEC}.", f"Name weights of {CODEC}."
         )
-    return _parsed(FrequencyConfig, checkpoint.config.get("frequency"), "the transform")
+    made = _parsed(FrequencyConfig, checkpoint.config.get("frequency"), "the transform")
+    cell = made.dct_block_size * (1 if made.wavelet == "none" else 2)
+    if made.latent_channels > cell**2:
+        raise _damaged("the transform")
+    return made
 
 
 def window_of(checkpoint: Checkpoint) -> WindowConfig:

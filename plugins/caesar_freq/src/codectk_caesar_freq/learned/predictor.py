@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from codectk.checkpoint import Checkpoint
-from codectk.errors import InputError, OptionsError
+from codectk.errors import InputError, OptionsError, WeightsError
 from codectk_caesar_freq.architecture import (
     DIFFUSION,
     STUDENT,
@@ -110,6 +110,7 @@ class Predictor:
         Raises:
             OptionsError: the window does not fit, or the weights lack what the method needs.
             InputError: a value is not finite.
+            WeightsError: the network's answer is not finite.
         """
         x = self._checked(keys, method, n_frame, interpo_rate, sampling_steps)
         made = interpolate(x, interpo_rate, 0)
@@ -167,6 +168,8 @@ class Predictor:
             residual = self.teacher.sample(known, noise, sampling_steps)
         elif self.student is not None:
             residual = self.student(known.condition, known.mask).clamp(-LIMIT, LIMIT)
+        if not bool(residual.isfinite().all()):
+            raise WeightsError("The weights predict values that are not finite.", "Train them again.")
         frames = self.transform.inverse((residual * known.step)[0].transpose(0, 1))
         return frames[:, : keys.shape[1], : keys.shape[2]] * scale
 

@@ -26,6 +26,7 @@ def codectk_commands():
     merge = {"target": "toy_inside:merge", "options": "toy_inside:MergeOptions"}
     return [
         CommandSpec(name="toy_box.merge_all", summary="one file of several", **merge),
+        CommandSpec(name="toy_box.count", summary="how long", target="toy_inside:count", options="toy_inside:Count"),
         CommandSpec(name="toy_box.mute", summary="says nothing", target="toy_inside:mute"),
         CommandSpec(name="toy_box.lost", summary="is not there", target="toy_inside:lost", options="toy_nowhere:X"),
     ]
@@ -48,6 +49,13 @@ def merge(options):
     text = options.first.read_text() * options.times
     options.out.write_text(text)
     return {"written": options.out, "characters": len(text), "share": 1 / 3}
+
+class Count(Options):
+    path: Path = option(cli="FILE", help="What to read.")
+    times: int = option(1, ge=1, help="How often.")
+
+def count(options):
+    return {"characters": len(options.path.read_text()) * options.times}
 
 def mute(options):
     return None
@@ -73,6 +81,15 @@ def clashing(name: str) -> str:
 
 def test_the_registry_knows_the_words_of_all_built_in_commands() -> None:
     assert list(COMMANDS) == list(BUILT_IN_COMMANDS)
+
+
+def test_an_option_named_without_a_dash_stands_without_a_flag(codectk: Run, toy: dict[str, str]) -> None:
+    for words in (("a.txt", "--times", "2"), ("--times", "2", "a.txt")):
+        assert codectk("toy-box", "count", *words, env=toy).stdout == "characters: 6\n"
+    assert "[OPTIONS] FILE" in codectk("toy-box", "count", "--help", env=toy).stdout
+    missing = codectk("toy-box", "count", env=toy)
+    assert (missing.returncode, "Missing argument 'FILE'" in missing.stderr) == (2, True)
+    assert codectk("toy-box", "count", "--path", "a.txt", env=toy).returncode == 2
 
 
 @pytest.mark.parametrize("words", [("toy-box", "merge-all"), ("toy_box", "merge_all")])
@@ -110,7 +127,7 @@ def test_help_lists_what_plugins_add_without_importing_it(tmp_path: Path, codect
     (tmp_path / "site" / "toy_inside.py").write_text("raise RuntimeError('imported')")
     everything = " ".join(codectk("--help", env=toy).stdout.split())
     _, _, added = everything.partition("Commands of plugins:")
-    assert "toy-box lost, merge-all, mute: Commands of toy-box." in added
+    assert "toy-box count, lost, merge-all, mute: Commands of toy-box." in added
     group = codectk("toy-box", "--help", env=toy)
     assert "one file of several" in group.stdout
     assert "Commands of toy-box." in group.stdout

@@ -1,6 +1,7 @@
 """Option models as command-line flags: names, types, defaults, help, bounds, choices and units come from the model.
 
-Options of nested models are dotted flags: `--optim.lr 1e-4`.
+Options of nested models are dotted flags: `--optim.lr 1e-4`. One that `option(cli="FILE")` names without a dash is an
+argument: it stands without a flag.
 """
 
 import re
@@ -160,14 +161,18 @@ def _parameter(name: str) -> str:
 
 
 def _flags(name: str, field: FieldInfo) -> list[str]:
-    """All flags of an option, its name first."""
+    """All flags of an option, its name first; or what an argument is called."""
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    return [f"--{name.replace('_', '-')}", *str(extra.get("cli") or "").split()]
+    more = str(extra.get("cli") or "").split()
+    return more if more and not more[0].startswith("-") else [f"--{name.replace('_', '-')}", *more]
 
 
-def _flag(name: str, field: FieldInfo) -> click.Option:
+def _flag(name: str, field: FieldInfo) -> click.Parameter:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    declarations = [*_flags(name, field), _parameter(name)]
+    flags = _flags(name, field)
+    if not flags[0].startswith("-"):
+        return click.Argument([_parameter(name)], required=field.is_required(), metavar=flags[0], type=click.Path())
+    declarations = [*flags, _parameter(name)]
     text = " ".join(filter(None, [field.description or "", _limits(field, str(extra.get("unit") or ""))]))
     choices = _choices(field)
     metavar = "|".join(choices) if choices else _metavar(field)

@@ -78,7 +78,7 @@ def option(
         help: one sentence for `--help`.
         unit: for example `"px"`.
         cli: more names on the command line, separated by spaces, for example `"-q"` or `"-nw --num-workers"`. Long ones
-            are names in files too.
+            are names in files too. A word without a dash, such as `"FILE"`, makes it an argument without a flag.
         anytime: may differ when a training run is resumed, because results do not depend on it.
         constraints: pydantic's own (`ge`, `le`, `gt`, `lt`, `multiple_of`, `min_length`, `max_length`, `pattern`).
     """

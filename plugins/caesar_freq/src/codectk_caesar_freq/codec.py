@@ -72,7 +72,7 @@ class CaesarFreqCodec(Codec):
         whole = layout.as_five(x)
         mask = read_mask(options.mask, x.shape) if options.mask else None
         limit = layout.limit_of(options.memory_bytes, options.threads)
-        longest = layout.sides(x.shape, limit, options.chunk)
+        longest = layout.sides(x.shape, limit, options.chunk, patches=options.eb is not None)
         bounds = self._bounds(whole, info, mask, longest, options)
         number = layout.count(x.shape, longest)
         if number * native.GROUPS > MAX_SEGMENTS:

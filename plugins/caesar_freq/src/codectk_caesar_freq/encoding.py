@@ -10,6 +10,7 @@ What nothing else can hold is stored without loss.
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from math import frexp, ldexp
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from codectk.arrays import Array
 from codectk.errors import CodectkError
 from codectk_caesar_freq import bands, bounds, fitted, gae, lattice, loglaw, native
 from codectk_caesar_freq.bands import Transform
-from codectk_caesar_freq.blocks import Block, Context, Method, check_of, decoded, pack_exact, pack_raw, pack_signs
+from codectk_caesar_freq.blocks import Block, Context, Method, cast, check_of, decoded, pack_exact, pack_raw, pack_signs
 from codectk_caesar_freq.bounds import Bound, Reached
 from codectk_caesar_freq.specials import Mask, pack
 
@@ -74,31 +75,30 @@ class Work:
         return self.x.reshape(-1) if self.special is None else self.x[~self.special]
 
     def checked(self, block: Block) -> tuple[Block, Reached] | None:
-        """The block with its special values, and exact ones where it misses a point-wise bound; None if it misses
-        another bound, or so often that this is no way to code it.
+        """The block with its special values, and exact ones where it misses a bound on values or patches; None if it
+        misses that of the mean square, or so often that this is no way to code it.
         """
         block = replace(block, specials=b"" if self.special is None else pack(self.x, self.special))
         shape = self.x.shape[0], self.x.shape[1], self.x.shape[2]
         x_hat = decoded(Block.unpack(block.pack(), "the block"), Context(shape, self.x.dtype, self.plan.threads))
         gaps = bounds.distances(self.x, x_hat)
-        if self.bound.meaning in ("absolute", "relative"):
-            wrong = bounds.outside(self.bound, self.x, gaps, self.special)
-            count = int(np.count_nonzero(wrong))
-            if count > MOST_EXACT * self.x.size:
+        if self.bound.meaning == "mean_square":
+            if not bounds.holds(self.bound, gaps, self.special):
                 return None
-            if count:
-                block = replace(block, exact=pack_exact(self.x, wrong))
-                x_hat[wrong] = self.x[wrong]
-                gaps[wrong] = 0
-        elif not bounds.holds(self.bound, self.x, x_hat, gaps, self.special):
-            return None
+        elif (wrong := bounds.outside(self.bound, self.x, x_hat, gaps, self.special)).any():
+            if np.count_nonzero(wrong) > MOST_EXACT * self.x.size:
+                return None
+            block = replace(block, exact=pack_exact(self.x, wrong))
+            x_hat[wrong] = self.x[wrong]
+            gaps[wrong] = 0
         return replace(block, check=check_of(x_hat)), bounds.measure(gaps, self.special)
 
 
+@np.errstate(invalid="ignore")  # NaN among the special values may be signalling ones
 def encode(work: Work) -> tuple[Block, Reached]:
     """The smallest block that keeps to the bound."""
-    if work.special is not None and work.special.all():
-        return Block(Method.NOTHING, b"", specials=pack(work.x, work.special)), Reached()
+    if work.bound.meaning == "relative" and (zero := work.x == 0).any():  # nothing but zero is near to it
+        work = replace(work, special=zero if work.special is None else work.special | zero)
     best: tuple[Block, Reached] | None = None
     for candidate in _candidates(work):
         try:
@@ -127,17 +127,21 @@ def _size(block: Block) -> int:
 
 
 def _candidates(work: Work) -> Iterator[Callable[[], Block]]:
+    valid = work.valid
+    if not valid.size:
+        yield lambda: Block(Method.NOTHING, b"")
+        return
     if work.bound.meaning == "relative":
         yield lambda: _relative(work)
         return
-    valid = work.valid
     # Halves are taken apart: the sum of two huge values would be infinite.
     low, high = float(valid.min()), float(valid.max())
     if _half_spread(low, high) <= work.bound.value or low == high:
         yield lambda: Block(Method.CONSTANT, struct.pack("<d", low / 2 + high / 2))
     if work.bound.meaning == "absolute":
         yield from _pointwise(work, low, high)
-    elif work.bound.value > 0 and np.isfinite(high - low):
+    elif work.bound.value > bounds.LEAST_SQUARED and _has_coefficients(low, high, work.bound.value):
+        yield from _lossless_lattice(work)
         yield from (_mean_square if work.bound.meaning == "mean_square" else _patches)(work)
 
 
@@ -145,31 +149,51 @@ def _half_spread(low: float, high: float) -> float:
     return high / 2 - low / 2
 
 
+def _has_coefficients(low: float, high: float, step: float) -> bool:
+    """Whether values can be transformed and quantised in such steps, squares and all."""
+    return max(abs(low), abs(high)) < bounds.MOST_SQUARED and _half_spread(low, high) / step <= fitted.MOST_DOUBLE / 4
+
+
 def _pointwise(work: Work, low: float, high: float) -> Iterator[Callable[[], Block]]:
     bound, half = work.bound.value, inner_half(work, low, high)
     if work.plan.transform is not None:
-        if half and np.isfinite(high - low):
+        if half and _has_coefficients(low, high, half):
             yield lambda: _corrected(work, half)
         return
     found = lattice.detect(work.valid, bound)
-    if found and (not half or (2 * found.radius(bound) + 1) * found.distance >= LATTICE_WORTH * 2 * bound):
-        steps = (high - low) / found.distance
-        yield lambda: _fitted(work, fitted.Quantiser.of(found, bound, steps))
+    rounding = _unit(work, max(abs(low), abs(high))) if work.x.dtype.kind == "f" else 0.0
+    radii = found.radii(bound, rounding) if found else []
+    if found and (not half or (2 * radii[0] + 1) * found.distance >= LATTICE_WORTH * 2 * bound):
+        for radius in radii:
+            yield lambda radius=radius: _fitted(work, fitted.Quantiser.of(found, radius))
     elif half and _half_spread(low, high) / half <= fitted.MOST_DOUBLE:
         yield lambda: _fitted(work, fitted.Quantiser.within(low, high, half))
 
 
+def _lossless_lattice(work: Work) -> Iterator[Callable[[], Block]]:
+    """The multiples of a step as they are, where the bound leaves nothing to quantise them by."""
+    found = lattice.detect(work.valid, work.bound.value)
+    if found and found.distance > 2 * work.bound.value and work.plan.transform is None:
+        yield lambda: _fitted(work, fitted.Quantiser.of(found, 0))
+
+
 def inner_half(work: Work, low: float, high: float) -> float:
     """Half a step such that a value in the block's type is within the bound in spite of all rounding; 0 if there is none."""
-    greatest = max(abs(low), abs(high))
-    kind = work.x.dtype
-    rounding = float(np.spacing(kind.type(greatest))) if kind.kind == "f" else max(1.0, float(np.spacing(greatest)))
-    half = work.bound.value - rounding / 2
+    half = work.bound.value - _unit(work, max(abs(low), abs(high))) / 2
     if not half > work.bound.value / 4:
         return 0.0
     reach = _half_spread(low, high) / (2 * half)
     precision = 2.0**-52 if reach > fitted.MOST_SINGLE else 2.0**-24
     return half / (1 + 8 * reach * precision)
+
+
+def _unit(work: Work, greatest: float) -> float:
+    """Distance of neighbours in the block's type, at the greatest of its values."""
+    kind = work.x.dtype
+    if kind.kind != "f":
+        return max(1.0, float(np.spacing(greatest)))
+    type_ = np.finfo(kind.name)
+    return max(ldexp(1.0, frexp(greatest)[1] - type_.nmant - 1), float(type_.smallest_subnormal))
 
 
 def _fitted(work: Work, quantiser: fitted.Quantiser) -> Block:
@@ -186,7 +210,7 @@ def _corrected(work: Work, half: float) -> Block:
     mean = float(whole.mean())
     coefficients = transform.forward(whole - mean)
     coded = bands.as_pointwise(bands.quantise(coefficients, mean, STEP_OF_POINTWISE * half, 0.5, transform))
-    left = x - coded.values()
+    left = whole - coded.values()
     q = np.where(np.abs(left) > half, np.rint(left / (2 * half)), 0)
     if work.special is not None:
         q[work.special] = 0
@@ -195,19 +219,16 @@ def _corrected(work: Work, half: float) -> Block:
 
 
 def _relative(work: Work) -> Block:
-    """log2 |x| within an absolute bound; zeros are special."""
-    zero = work.x == 0
-    special = zero if work.special is None else zero | work.special
+    """log2 |x| within an absolute bound; zeros are special already."""
     logs = loglaw.logarithms(work.x)
     inner = Bound("absolute", loglaw.half_width(work.bound.value) * (1 - 1e-9) - 2.0**-40)
     rounding = float(np.finfo(work.x.dtype.name).eps) if work.x.dtype.kind == "f" else 0.0
     inner = replace(inner, value=inner.value - 2 * rounding)
-    if special.all() or inner.value <= 0 or not (~special).any():
+    if inner.value <= 0:
         return Block(Method.RAW, pack_raw(work.x, work.special))
-    block, _ = encode(Work(logs, special if special.any() else None, inner, work.plan))
+    block, _ = encode(Work(logs, work.special, inner, work.plan))
     if block.method == Method.RAW or block.exact:
         return Block(Method.RAW, pack_raw(work.x, work.special))
-    # Zeros decode to +-1 here; the check finds them and stores them exactly, unless they are special already.
     return replace(block, signs=pack_signs(work.x), specials=b"")
 
 
@@ -232,10 +253,10 @@ def _bands_within(work: Work, transform: Transform, target: float) -> Block:
     x = work.x.astype(np.float64)
     for _ in range(RETRIES):
         coded = bands.for_mean_square(x, work.special, transform, target)
-        found = bounds.measure(bounds.distances(x, coded.values()), work.special).rmse
+        found = _rmse(work, coded.values())
         if found <= work.bound.value * (1 - 1e-9) or work.bound.meaning == "patch":
             break
-        target *= 0.999 * work.bound.value / found
+        target *= max(0.01, 0.999 * work.bound.value / found)
     return Block(Method.BANDS, bands.encode(coded, None, 0.0))
 
 
@@ -245,21 +266,24 @@ def _fitted_within(work: Work, target: float) -> Block:
     low, high = float(valid.min()), float(valid.max())
     unit = target * np.sqrt(12)
     first = fitted.Quantiser.within(low, high, unit / 2)
-    if _half_spread(low, high) / unit > fitted.MOST_DOUBLE / 2:
-        return Block(Method.RAW, pack_raw(work.x, work.special))
     chosen = fitted.fit(first, first.scaled(work.x, work.special), work.special)
     best, step = 0.0, unit
     for trial in range(5):
         chosen = chosen.at(step, fitted.Quantiser.within(low, high, step / 2).double)
         x_hat = fitted.quantised(chosen, work.x, work.special)
-        rmse = bounds.measure(bounds.distances(work.x.astype(np.float64), x_hat), work.special).rmse
+        rmse = _rmse(work, x_hat)
         if rmse <= target * (1 - 1e-6):
             best = max(best, step)
             if rmse > 0.995 * target or trial == 4:
                 break
-        step *= min(4.0, 0.998 * target / max(rmse, 1e-3 * target))
+        step *= min(4.0, max(0.01, 0.998 * target / max(rmse, 1e-3 * target)))
     quantiser = fitted.Quantiser.within(low, high, (best or 0.9 * min(step, unit)) / 2)
     return _fitted(work, quantiser)
+
+
+def _rmse(work: Work, x_hat: native.Doubles) -> float:
+    """Root mean square error of values in the block's type."""
+    return bounds.measure(bounds.distances(work.x, cast(x_hat, work.x.dtype)), work.special).rmse
 
 
 def _patches(work: Work) -> Iterator[Callable[[], Block]]:
@@ -279,6 +303,10 @@ def _with_correction(work: Work, block: Block) -> Block:
     shape = work.x.shape[0], work.x.shape[1], work.x.shape[2]
     context = Context(shape, np.dtype(np.float64), work.plan.threads)
     x_hat = decoded(replace(block, specials=special), context)
-    found = gae.correct(work.x, x_hat, work.special, work.bound.value * (1 - 1e-6))
+    # Rounding to the block's type moves each value, and so the root mean square error, by half a unit at most.
+    greatest = max(abs(float(work.valid.min())), abs(float(work.valid.max())))
+    within = work.bound.value * (1 - 1e-6) - _unit(work, greatest) / 2
+    if within <= 0:
+        return block
+    found = gae.correct(work.x, x_hat, work.special, within)
     return block if found is None else replace(block, correction=gae.pack(found))
-

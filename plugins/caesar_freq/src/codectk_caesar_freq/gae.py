@@ -9,6 +9,7 @@ integers, and where few patches need a correction it is the cosine basis, which 
 
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ AREA = SIDE * SIDE
 BASIS_ONE = 1 << 14
 FITTED_FROM = 1000
 """Patches from which a basis of its own is worth its 8 KiB."""
+
+STEP = 2.0
+"""Of coefficients, over the bound: rounded to it, all of them leave just the bound."""
 
 MOST_Q = float(1 << 30)
 MARGIN = 1 - 1e-9
@@ -65,7 +69,7 @@ def patches(x: Doubles) -> Doubles:
     return np.ascontiguousarray(split.transpose(1, 3, 0, 2, 4)).reshape(-1, AREA)
 
 
-def joined(grid: Doubles, shape: tuple[int, ...]) -> Doubles:
+def joined(grid: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Undo `patches`."""
     t, h, w = shape
     rows, columns = -(-h // SIDE), -(-w // SIDE)
@@ -73,14 +77,23 @@ def joined(grid: Doubles, shape: tuple[int, ...]) -> Doubles:
     return np.ascontiguousarray(split).reshape(t, rows * SIDE, columns * SIDE)[:, :h, :w]
 
 
-def errors(x: Array, x_hat: Array, special: Mask | None) -> tuple[Doubles, Doubles]:
-    """Sum of squared errors of each patch, and how many values it has."""
-    difference = x.astype(np.float64) - x_hat.astype(np.float64)
-    counted = np.ones(x.shape)
+def members(chosen: Mask, shape: tuple[int, ...]) -> Mask:
+    """Which values of a block (T, H, W) are in the chosen patches."""
+    return joined(np.repeat(chosen[:, None], AREA, axis=1), shape)
+
+
+def errors(gaps: Doubles, special: Mask | None) -> tuple[Doubles, Doubles]:
+    """Sum of squared errors of each patch, and how many values it has.
+
+    Args:
+        gaps: errors of the values (T, H, W).
+        special: values that do not count.
+    """
+    counted = np.ones(gaps.shape)
     if special is not None:
-        difference[special] = 0
+        gaps = np.where(special, 0, gaps)
         counted[special] = 0
-    return (patches(difference) ** 2).sum(axis=1), patches(counted).sum(axis=1)
+    return (patches(gaps) ** 2).sum(axis=1), patches(counted).sum(axis=1)
 
 
 def correct(x: Array, x_hat: Doubles, special: Mask | None, bound: float) -> Correction | None:
@@ -92,12 +105,12 @@ def correct(x: Array, x_hat: Doubles, special: Mask | None, bound: float) -> Cor
         special: values that do not count.
         bound: in the unit of the values.
     """
-    squares, counts = errors(x, x_hat, special)
-    allowed = counts * (bound * MARGIN) ** 2
+    residual = (x.astype(np.float64) - x_hat) / bound
+    squares, counts = errors(residual, special)
+    allowed = counts * MARGIN**2
     chosen = squares > allowed
     if not chosen.any():
         return None
-    residual = x.astype(np.float64) - x_hat
     if special is not None:
         residual[special] = 0
     wrong = patches(residual)[chosen]
@@ -105,24 +118,27 @@ def correct(x: Array, x_hat: Doubles, special: Mask | None, bound: float) -> Cor
     rows = (_cosines() if basis is None else basis).astype(np.float64) / BASIS_ONE
     # The rows are nearly orthonormal; the inverse makes the coefficients exact for these very rows.
     c = wrong @ np.linalg.inv(rows)
-    return Correction(chosen, basis, _fewest(c, wrong, rows, allowed[chosen], 2 * bound), 2 * bound)
+    counted = patches(np.ones(x.shape) if special is None else (~special).astype(np.float64))[chosen]
+    return Correction(chosen, basis, _fewest(c, wrong, rows, counted, allowed[chosen]), STEP * bound)
 
 
-def _fewest(c: Doubles, wrong: Doubles, rows: Doubles, allowed: Doubles, step: float) -> Integers:
-    """The greatest coefficients of each patch, as many as its bound needs."""
-    q = np.clip(np.rint(c / step), -MOST_Q, MOST_Q)
+def _fewest(c: Doubles, wrong: Doubles, rows: Doubles, counted: Doubles, allowed: Doubles) -> Integers:
+    """The greatest coefficients of each patch, as many as its bound needs. A patch with places that do not count may
+    need more than there are: all of them, then.
+    """
+    q = np.clip(np.rint(c / STEP), -MOST_Q, MOST_Q)
     order = np.argsort(-np.abs(c), axis=1)
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(AREA)[None], axis=1)
     by_size = np.take_along_axis(c, order, axis=1)
-    kept = np.take_along_axis(q, order, axis=1) * step
+    kept = np.take_along_axis(q, order, axis=1) * STEP
     dropped = np.cumsum((by_size**2)[:, ::-1], axis=1)[:, ::-1]
     tail = np.concatenate([dropped[:, 1:], np.zeros((len(c), 1))], axis=1)
-    enough = np.cumsum((by_size - kept) ** 2, axis=1) + tail <= allowed[:, None] * MARGIN
+    enough = np.cumsum((by_size - kept) ** 2, axis=1) + tail <= (allowed * AREA / counted.sum(axis=1))[:, None] * MARGIN
     count = np.where(enough.any(axis=1), np.argmax(enough, axis=1) + 1, AREA)
     while True:
         chosen = np.where(rank < count[:, None], q, 0)
-        left = ((wrong - chosen @ rows * step) ** 2).sum(axis=1)
+        left = (counted * (wrong - chosen @ rows * STEP) ** 2).sum(axis=1)
         short = (left > allowed) & (count < AREA)
         if not short.any():
             return chosen.astype(np.int32)

@@ -29,9 +29,10 @@ class Lattice:
         values: Array = self.origin + self.distance * n
         return values
 
-    def radius(self, bound: float) -> int:
-        """How many steps away a value may be within a bound."""
-        return int(bound / self.distance * (1 + 1e-12))
+    def radii(self, bound: float, rounding: float) -> list[int]:
+        """How many steps away a value may be within a bound: if values are rounded luckily, and in any case."""
+        lucky, sure = bound * (1 + 1e-12), max(0.0, bound - rounding)
+        return sorted({int(lucky / self.distance), int(sure / self.distance)}, reverse=True)
 
 
 def detect(valid: Array, bound: float) -> Lattice | None:
@@ -43,11 +44,12 @@ def detect(valid: Array, bound: float) -> Lattice | None:
     sample = np.unique(valid[:: len(valid) // SAMPLE + 1]).astype(np.float64)
     if len(sample) < 2:
         return None
-    gaps = np.diff(sample)
+    with np.errstate(over="ignore"):
+        gaps = np.diff(sample)
     distance = float(gaps.min())
     low, high = float(valid.min()), float(valid.max())
     steps = (high - low) / distance
-    if distance < bound / 2 or steps > MOST_STEPS or steps < 1:
+    if distance < bound / 2 or not 1 <= steps <= MOST_STEPS:
         return None
     off = np.abs(gaps / distance - np.rint(gaps / distance))
     if off.max() > TOLERANCE * max(1.0, steps / 1000):

@@ -47,26 +47,36 @@ def five(shape: tuple[int, ...]) -> tuple[int, int, int, int, int]:
     return (*(1,) * (5 - len(shape)), *shape)  # type: ignore[return-value]
 
 
-def sides(shape: tuple[int, ...], limit: int, wanted: Sequence[int]) -> native.Shape:
+def sides(shape: tuple[int, ...], limit: int, wanted: Sequence[int], patches: bool = False) -> native.Shape:
     """Longest T, H and W of chunks.
 
     Args:
         shape: of the field.
         limit: values of a chunk, at most.
         wanted: what the user wants; empty for no wish.
+        patches: no patch may lie in two chunks but by its halves or quarters; H and W are shorter than wanted for that.
     """
     whole = five(shape)[2:]
     if wanted:
         whole = tuple(min(a, b) for a, b in zip(whole, wanted, strict=True))  # type: ignore[assignment]
     sides = list(whole)
+    if patches:
+        sides[1:] = [_of_patches(side, length) for side, length in zip(sides[1:], five(shape)[3:], strict=True)]
     while prod(sides) > max(limit, LEAST_VALUES):
         # Time is split first: neighbours in space predict better than those far away in time.
         weights = [4 * sides[0], sides[1], sides[2]]
         axis = max((i for i in range(native.AXES) if sides[i] > 1), key=lambda i: weights[i])
         sides[axis] = -(-sides[axis] // 2)
-        if axis and sides[axis] > PATCH:
+        if axis and sides[axis] > PATCH // 2:
             sides[axis] = -(-sides[axis] // PATCH) * PATCH  # so that no patch lies in two chunks
     return sides[0], sides[1], sides[2]
+
+
+def _of_patches(side: int, whole: int) -> int:
+    """The longest side up to `side` whose chunks hold whole patches, or parts of one each."""
+    if side >= whole:
+        return side
+    return side // PATCH * PATCH if side >= PATCH else 1 << side.bit_length() - 1
 
 
 def limit_of(memory: int, threads: int) -> int:

@@ -293,10 +293,17 @@ def test_phase_2_learns_to_denoise(fields: Path, tmp_path: Path) -> None:
 def test_the_student_of_the_truth_beats_linear_interpolation_where_something_can_be_learned(
     fields: Path, tmp_path: Path
 ) -> None:
-    values = {**PHASE_3, "train_data": str(fields / "waves.npz"), "epochs": 60, "lr": 1e-2, "val_freq": 20}
+    values = {
+        **PHASE_3,
+        "train_data": str(fields / "waves.npz"),
+        "epochs": 60,
+        "lr": 1e-2,
+        "val_freq": 20,
+        "balance": False,
+    }
     run("distillation", tmp_path / "out", {**values, **_only_compressor(tmp_path), "ema_decay": 0.9})
     results = json.loads((tmp_path / "out" / "results.json").read_text())["validation"]["waves.npz"]
-    assert results["loss"] < 0.9 * results["linear"]
+    assert results["mse"] < 0.9 * results["linear"]
 
 
 def test_the_teachers_samples_are_the_target_where_that_is_asked_for(tmp_path: Path) -> None:
@@ -363,6 +370,28 @@ def test_a_progressive_run_that_is_stopped_goes_on_to_the_same_weights(fields: P
         assert run("distillation", folder, values, resume=True).digest == straight.digest
     alone = run("distillation", tmp_path / "alone", {**values, "progressive": False})
     assert alone.digest != straight.digest, "the halved teacher teaches something else"
+
+
+@pytest.mark.parametrize("balance", [True, False])
+def test_balanced_errors_are_relative_to_those_of_interpolation(tmp_path: Path, balance: bool) -> None:
+    """A network that adds nothing has an error of about 1 in all planes, and in all fields."""
+
+    class Nothing(torch.nn.Module):
+        def forward(self, known: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return torch.zeros_like(known)
+
+    options = DistillationOptions.parse({**PHASE_3, "train_data": "x", **earlier(tmp_path), "balance": balance})
+    objective = Distillation(RUN, Nothing(), Latents(FREQUENCY, 3, 1e-6), options, None, None)
+    slow = torch.from_numpy(normalised(moving_waves(7, 16, 16)[0, 0]))[None]
+    noise = torch.from_numpy(np.random.default_rng(0).normal(0, 0.2, (1, 7, 16, 16)).astype(np.float32))
+    errors = [float(objective(x)["mse"]) for x in (slow, noise)]
+    figures = [objective.measure(x, torch.zeros_like(x)) for x in (slow, noise)]
+    if balance:
+        assert all(0.6 < error < 1.05 for error in errors)
+    else:
+        assert errors[0] < 0.5 * errors[1]
+        assert all(float(f["loss"]) == pytest.approx(float(f["linear"])) for f in figures)
+    assert all(float(f["mse"]) == pytest.approx(float(f["linear"])) for f in figures)
 
 
 @pytest.mark.parametrize("flag", ["use_perceptual_loss", "use_frequency_loss"])

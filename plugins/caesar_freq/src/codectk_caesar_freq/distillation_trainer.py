@@ -4,8 +4,11 @@
                                    └ teacher ─ sample ──────────────────────────┘               target teacher
 
 For a squared error the mean of what is possible is best, and that is what the truth teaches; a sample has about twice
-its error. So truth is the default, and needs no teacher. With `progressive`, copies of the teacher first learn to take
-two of its steps in one, down to a single step (Salimans and Ho, 2022).
+its error. So truth is the default, and needs no teacher. Errors count relative to those of interpolation in the same
+plane of the same window, as bits do: half the error saves one bit a coefficient, whether it was large or small.
+
+With `progressive`, copies of the teacher first learn to take two of its steps in one, down to a single step (Salimans and
+Ho, 2022).
 """
 
 import copy
@@ -28,6 +31,8 @@ from codectk_caesar_freq.training import Objective, Phase
 
 WEIGHT = 0.1
 """Of the two additional losses."""
+SMALL = 0.01
+"""Squared errors of interpolation, in steps, below which a plane counts less."""
 SIZES = (1, 2, 4)
 """The multi-resolution loss compares at full, half and quarter size."""
 
@@ -137,14 +142,22 @@ class Distillation(Objective):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Losses of windows (B, T, H, W)."""
         known, residual = self.latents.training(x)
-        return self._losses(known, self._target(known, residual))
+        return self._losses(known, self._target(known, residual), self._scale(residual, known))
 
     def measure(self, x: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """Squared error against the truth, whatever the target, and that of linear interpolation, in steps."""
+        """Squared errors against the truth, whatever the target: as in training, in steps, and of interpolation."""
         known, residual = self.latents.validation(x, noise)
-        made = self.network(known.condition, known.mask)
-        error = missing_error(made, residual, known.mask)
-        return {"loss": error, "linear": missing_error(torch.zeros_like(residual), residual, known.mask)}
+        made, scale = self.network(known.condition, known.mask), self._scale(residual, known)
+        figures = {"loss": missing_error(made * scale, residual * scale, known.mask)}
+        figures["mse"] = missing_error(made, residual, known.mask)
+        return figures | {"linear": missing_error(torch.zeros_like(residual), residual, known.mask)}
+
+    def _scale(self, residual: Tensor, known: Condition) -> Tensor:
+        """(B, C, 1, 1, 1) or 1: what errors are multiplied with, so that those of interpolation are about 1."""
+        if not self.options.balance:
+            return torch.ones_like(residual[:1, :1, :1, :1, :1])
+        linear = residual.square().mean((2, 3, 4), keepdim=True) / (1 - known.mask.mean())
+        return (linear + SMALL).rsqrt()
 
     def _target(self, known: Condition, residual: Tensor) -> Tensor:
         if not self._teacher:
@@ -152,9 +165,10 @@ class Distillation(Objective):
         with torch.no_grad(), self.autocast():
             return self._teacher[0].sample(known, lambda step: torch.randn_like(residual), self.teacher_steps)
 
-    def _losses(self, known: Condition, target: Tensor) -> dict[str, Tensor]:
+    def _losses(self, known: Condition, target: Tensor, scale: Tensor) -> dict[str, Tensor]:
         with self.autocast():
-            made = self.network(known.condition, known.mask).float()
+            made = self.network(known.condition, known.mask)
+        made, target = made.float() * scale, target * scale
         losses = {"mse": missing_error(made, target, known.mask)}
         loss = losses["mse"]
         if self.options.use_perceptual_loss:

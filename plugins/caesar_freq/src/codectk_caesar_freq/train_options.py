@@ -190,6 +190,9 @@ class DistillationOptions(LatentOptions):
     student_base_channels: int = option(64, ge=8, le=4096, multiple_of=8, help="Width at full resolution.")
     student_channel_mults: Mults = option((1, 2, 4), min_length=1, max_length=6, help="Factors of the width.")
     student_num_res_blocks: int = option(2, ge=1, le=16, help="Blocks at each resolution.")
+    balance: bool = option(
+        True, help="Errors count relative to those of linear interpolation in the same plane of the same window."
+    )
     use_perceptual_loss: bool = option(True, help="Add a tenth of the squared error at full, half and quarter size.")
     use_frequency_loss: bool = option(True, help="Add a tenth of the squared error of spectra's magnitudes.")
 

@@ -7,8 +7,8 @@ For a squared error the mean of what is possible is best, and that is what the t
 its error. So truth is the default, and needs no teacher. Errors count relative to those of interpolation in the same
 plane of the same window, as bits do: half the error saves one bit a coefficient, whether it was large or small.
 
-With `progressive`, copies of the teacher first learn to take two of its steps in one, down to a single step (Salimans and
-Ho, 2022).
+With `progressive`, copies of the teacher first learn to take two of its steps in one, down to a single step (Salimans
+and Ho, 2022).
 """
 
 import copy

@@ -11,10 +11,22 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Two memories of one chance, in 1/65536: `quick` follows the last dozen of decisions, `steady` the last hundred. */
+/* Two memories of one chance, in 1/65536: `quick` follows the last dozen of decisions, `steady` the last hundred. Both are
+   means of all decisions until so many were seen. */
 typedef struct {
-    uint16_t quick, steady;
+    uint16_t quick, steady, seen;
 } Chance;
+
+enum { QUICK = 4, STEADY = 7, MOST_SEEN = 126 };
+static uint8_t memory_of[MOST_SEEN + 1]; /* floor(log2(seen + 2)): a decision moves a mean by 2^-memory */
+
+__attribute__((constructor)) static void make_memories(void) {
+    for (int seen = 0; seen <= MOST_SEEN; seen++) {
+        int memory = 1;
+        while ((seen + 2) >> (memory + 1)) memory++;
+        memory_of[seen] = (uint8_t)(memory < STEADY ? memory : STEADY);
+    }
+}
 
 typedef struct {
     uint64_t low, range;
@@ -27,21 +39,13 @@ typedef struct {
     const uint8_t *next, *end;
 } Reader;
 
+/* Without a branch: many decisions are such that no processor foresees them. */
 INLINE void learn(Chance *c, int one) {
-    if (one) {
-        c->quick += (65535 - c->quick) >> 4;
-        c->steady += (65535 - c->steady) >> 7;
-    } else {
-        c->quick -= c->quick >> 4;
-        c->steady -= c->steady >> 7;
-    }
-}
-
-/* The same without a branch, for decisions that no processor foresees. */
-INLINE void learn_coin(Chance *c, int one) {
     const uint32_t all = 0u - (uint32_t)one, quick = c->quick, steady = c->steady;
-    c->quick = (uint16_t)(quick + ((all & (65535 - quick)) >> 4) - ((~all & quick) >> 4));
-    c->steady = (uint16_t)(steady + ((all & (65535 - steady)) >> 7) - ((~all & steady) >> 7));
+    const int slow = memory_of[c->seen], fast = slow < QUICK ? slow : QUICK;
+    c->seen = (uint16_t)(c->seen + (c->seen < MOST_SEEN));
+    c->quick = (uint16_t)(quick + ((all & (65535 - quick)) >> fast) - ((~all & quick) >> fast));
+    c->steady = (uint16_t)(steady + ((all & (65535 - steady)) >> slow) - ((~all & steady) >> slow));
 }
 
 /* In 1/65536, from 32 to 65504: both sides of a split keep a part of any range. */
@@ -99,7 +103,7 @@ INLINE void put_coin(Writer *w, Chance *c, int one) {
     add_low(w, bound & none);
     w->range = (bound & ~none) | ((w->range - bound) & none);
     normalise_writer(w);
-    learn_coin(c, one);
+    learn(c, one);
 }
 
 /* `count` bits, at most 16, all alike probable. */
@@ -161,7 +165,7 @@ INLINE int get_coin(Reader *r, Chance *c) {
     r->code -= bound & none;
     r->range = (bound & ~none) | ((r->range - bound) & none);
     normalise_reader(r);
-    learn_coin(c, none == 0);
+    learn(c, none == 0);
     return none == 0;
 }
 

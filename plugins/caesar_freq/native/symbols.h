@@ -45,7 +45,7 @@ INLINE int level_of(uint32_t energy) {
 }
 
 static void start_model(Model *m) {
-    const Chance even = {32768, 32768};
+    const Chance even = {32768, 32768, 0};
     Chance *all = (Chance *)m;
     for (size_t i = 0; i < sizeof *m / sizeof(Chance); i++) all[i] = even;
 }

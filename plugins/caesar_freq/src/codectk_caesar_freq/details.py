@@ -87,7 +87,7 @@ def parts(block: Block) -> dict[str, int]:
 def _promise(header: Header) -> tuple[str, float, list[list[float]]]:
     """The option that bounds the error, its value, and bound, largest error and root mean square error by variable."""
     bound, rows = header.params.get("bound"), header.params.get("variables")
-    good = isinstance(bound, list) and len(bound) == 2 and bound[0] in OPTIONS and _are_numbers(bound[1:])
+    good = isinstance(bound, list) and len(bound) == 2 and bound[0] in tuple(OPTIONS) and _are_numbers(bound[1:])
     variables = layout.five(header.info.shape)[0]
     if not good or not isinstance(rows, list) or len(rows) not in (1, variables):
         raise _damaged()

@@ -63,6 +63,8 @@ def test_a_damaged_segment_is_an_error_when_it_is_read_and_only_then() -> None:
 
 
 def test_of_a_file_that_was_cut_whole_segments_can_be_read() -> None:
+    reader = SegmentReader(io.BytesIO(packed()[:-201]), "x.ctk")
+    assert (reader.read(0), reader.read(1)) == (b"first", b"")
     reader = SegmentReader(io.BytesIO(packed()[:-1]), "x.ctk")
     assert reader.read(2) == SEGMENTS[2]
     with pytest.raises(ContainerError, match=r"x\.ctk is cut in segment 4 of 4"):

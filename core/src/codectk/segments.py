@@ -51,7 +51,7 @@ class SegmentReader:
             ContainerError: it is damaged, or the file was cut before its end.
         """
         place, length = f"segment {i + 1} of {len(self._checks)}", self.header.segment_lengths[i]
-        if self._starts[i] + length > self._end:  # before so much memory is asked for
+        if length and self._starts[i] + length > self._end:  # before so much memory is asked for
             raise ContainerError(f"{self._source} is cut in {place}.", _COPY_AGAIN)
         self._stream.seek(self._starts[i])
         segment = self._stream.read(length)

@@ -35,8 +35,14 @@ def codectk_codecs() -> list[CodecSpec]:
 
 @hookimpl
 def codectk_commands() -> list[CommandSpec]:
-    """What joins the phases' weights."""
+    """What opens a part of a file, and what joins the phases' weights."""
     return [
+        CommandSpec(
+            name="caesar_freq.extract",
+            summary="a part of a field, without decoding the rest",
+            target="codectk_caesar_freq.extract:extract",
+            options="codectk_caesar_freq.extract:ExtractOptions",
+        ),
         CommandSpec(
             name="caesar_freq.merge",
             summary="the weights of the three phases in one file",

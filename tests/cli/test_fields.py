@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -200,3 +201,49 @@ def test_a_file_with_hostile_metadata_still_opens_as_bare_values(squeeze: Run, t
     assert "\x1b" not in done.stdout
     assert squeeze("decompress", "x.ctk", "-o", "x.npy").returncode == 0
     assert np.load(tmp_path / "x.npy").tobytes() == x.tobytes()
+
+
+AIMED = """
+from codectk.codec import Codec, Encoded
+from codectk.hookspecs import hookimpl
+from codectk.options import Options, option
+from codectk.specs import CodecSpec
+
+CODECTK_API = 1
+
+
+class Aimed(Options):
+    psnr: float = option(50.0, help="Its own.")
+
+
+class AimedCodec(Codec):
+    @classmethod
+    def load(cls, checkpoint, device):
+        return cls()
+
+    def encode(self, x, info, options):
+        return Encoded({"psnr": options.psnr}, (b"0",))
+
+
+@hookimpl
+def codectk_codecs():
+    places = {"target": f"{__name__}:AimedCodec", "encode_options": f"{__name__}:Aimed"}
+    return [CodecSpec(name="aimed", summary="nothing", kinds=("field/f32",), **places)]
+"""
+
+
+def test_a_codec_that_takes_a_target_itself_gets_it_without_a_search(
+    tmp_path: Path, codectk: Run, plugin: Callable[..., dict[str, str]]
+) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((4, 5), np.float32))
+    environment = plugin("codectk-aimed", AIMED)
+    done = codectk("compress", "x.npy", "-c", "aimed", "--psnr", "60", env=environment)
+    assert done.returncode == 0, done.stderr
+    about = json.loads(codectk("info", "x.ctk", "--json", env=environment).stdout)
+    assert about["params"] == {"psnr": 60.0}
+    shown = codectk("compress", "-c", "aimed", "--help", env=environment).stdout
+    assert shown.count("--psnr") == 1
+    assert "Its own." in shown
+    assert "has no settings to search" in mistakes(
+        codectk("compress", "x.npy", "-c", "aimed", "--bpp", "1", "-o", "y.ctk", env=environment)
+    )

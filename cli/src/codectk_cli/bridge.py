@@ -34,7 +34,12 @@ class OptionsCommand(click.Command):
     """A command whose flags include those of option models.
 
     Lists may be written as several words, `--ps 32 32 16`; switches as `--x`, `--x true`, `--no-x`.
+
+    Attributes:
+        give_way: names of the command's own parameters whose place an option of a model may take.
     """
+
+    give_way: frozenset[str] = frozenset()
 
     def __init__(self, *args: Any, models: Iterable[Model] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -63,9 +68,10 @@ class OptionsCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own parameters, then those of the models."""
-        own = super().get_params(ctx)
         models = ctx.meta.get("codectk.models", self.models)
         flags = [flag for model in models for flag in model_flags(model)]
+        taken = {flag.name for flag in flags} & self.give_way
+        own = [parameter for parameter in super().get_params(ctx) if parameter.name not in taken]
         counts = Counter(word for parameter in own + flags for word in {parameter.name, *parameter.opts})
         twice = next((word for word, count in counts.items() if count > 1), None)
         if twice:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codectk.errors import CodectkError, UnknownName
+from codectk.options import leaves
 from codectk.specs import CodecSpec
 from codectk_cli.bridge import Model, OptionsCommand, given
 from codectk_cli.shared import ByteSize, codec_of, complete_codec, each, load_registry, plan_outputs, warn
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 class CompressCommand(OptionsCommand):
     """Takes the flags of the codec that the call names."""
+
+    give_way = frozenset({"bpp", "psnr"})  # a codec that takes such a target itself needs no search
 
     def models_for(self, ctx: click.Context, args: list[str]) -> list[Model]:
         """The encode options of the codec after `-c`, or of the one that the weights after `-w` belong to."""
@@ -100,13 +103,15 @@ def command(
     (model,) = ctx.meta["codectk.models"]
     values = given(ctx, model)
     loaded.encode_options(values)  # wrong ones are told before any file is read
+    targets = {"bpp": bpp, "psnr": psnr}
+    searched = {key: value for key, value in targets.items() if value is not None and key not in leaves(model)}
 
     def work(source: Path, target: Path) -> None:
         refuse_existing(target, force)
         picture = read_array(source, background, int(depth) if depth else None, max_bytes)
         for note in picture.notes:
             warn(f"{source}: {note}.")
-        write_bytes(target, _compress(loaded, picture, values, source, bpp, psnr), force)
+        write_bytes(target, _compress(loaded, picture, values, source, searched), force)
         size, info = target.stat().st_size, picture.info
         unit = "bpp" if info.is_image else "bits per value"
         click.echo(f"{source} → {target}  {size} bytes, {8 * size / info.pixels:.4f} {unit}")
@@ -127,16 +132,15 @@ def _compress(
     picture: Picture,
     values: Mapping[str, Any],
     source: Path,
-    bpp: float | None,
-    psnr: float | None,
+    searched: Mapping[str, float],
 ) -> bytes:
     """The bytes of the file; an error names the input."""
     try:
-        if bpp is None and psnr is None:
+        if not searched:
             return loaded.compress(picture.x, picture.info, loaded.encode_options(values), picture.metadata).data
         from codectk.target import compress_to
 
-        return compress_to(loaded, picture.x, picture.info, values, bpp=bpp, psnr=psnr, metadata=picture.metadata).data
+        return compress_to(loaded, picture.x, picture.info, values, **searched, metadata=picture.metadata).data
     except CodectkError as error:
         raise type(error)(f"{source}: {error.problem}", error.next_step) from error
 

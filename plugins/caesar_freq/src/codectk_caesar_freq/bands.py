@@ -136,7 +136,7 @@ class Bands:
         below = np.zeros(CENTRES + 2)
         below[1 : CENTRES + 1] = np.array(self.centres) / POINTS
         magnitude = np.abs(self.q)
-        c = magnitude - below[np.minimum(magnitude, CENTRES + 1)]
+        c = magnitude - below[np.clip(magnitude, 0, CENTRES + 1)]  # |-2^31|, of hostile streams alone, is negative
         c *= np.sign(self.q)
         c *= self.step
         return c

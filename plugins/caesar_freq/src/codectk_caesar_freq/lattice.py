@@ -8,6 +8,7 @@ from codectk.arrays import Array
 
 SAMPLE = 4096
 TOLERANCE = 1e-3
+DIGITS = 5
 MOST_STEPS = 1 << 22
 """Above this a lattice is no gain: the multiples fill the mantissa."""
 
@@ -54,6 +55,10 @@ def detect(valid: Array, bound: float) -> Lattice | None:
     off = np.abs(gaps / distance - np.rint(gaps / distance))
     if off.max() > TOLERANCE * max(1.0, steps / 1000):
         return None
-    lattice = Lattice(low, (high - low) / round(steps))
-    again = lattice.values(lattice.numbers(valid)).astype(valid.dtype)
-    return lattice if np.array_equal(again, valid) else None
+    distance = (high - low) / round(steps)
+    # Packed values are decimals that the type rounds: the lowest and the step as they were written hold more digits.
+    for lattice in (Lattice(float(str(valid.min())), float(f"{distance:.{DIGITS}g}")), Lattice(low, distance)):
+        again = lattice.values(lattice.numbers(valid)).astype(valid.dtype)
+        if np.array_equal(again, valid):
+            return lattice
+    return None

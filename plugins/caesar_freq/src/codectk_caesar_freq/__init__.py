@@ -6,11 +6,12 @@ Importing this package imports nothing heavy; every public name is loaded on fir
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from codectk_caesar_freq.api import CAESARFreq, ScientificDataset
     from codectk_caesar_freq.region import Field, open_field
 
-_HOMES = {"Field": "region", "open_field": "region"}
+_HOMES = {"CAESARFreq": "api", "Field": "region", "ScientificDataset": "api", "open_field": "region"}
 
-__all__ = ["Field", "open_field"]
+__all__ = ["CAESARFreq", "Field", "ScientificDataset", "open_field"]
 
 
 def __getattr__(name: str) -> Any:

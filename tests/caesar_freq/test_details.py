@@ -1,4 +1,4 @@
-"""What `codectk info` says of files of caesar_freq: all bytes are accounted for, bounds and errors are those that hold."""
+"""What `codectk info` says of files of caesar_freq: all bytes are accounted for, and bounds are those that hold."""
 
 import json
 import subprocess

@@ -33,7 +33,7 @@ from codectk_caesar_freq.learned.windows import condition
 
 from .small import part
 
-GOLDEN = Path(__file__).parent / "golden" / "predictor.safetensors"
+GOLDEN = Path(__file__).parent / "golden_predictor" / "predictor.safetensors"
 """Small networks with random weights."""
 
 PREDICT = """

@@ -9,12 +9,14 @@ from click.testing import CliRunner
 
 from codectk.checkpoint import Checkpoint
 from codectk.errors import InputError, OptionsError, OutputError, WeightsError
-from codectk_caesar_freq.architecture import COMPRESSOR, DIFFUSION, PARTS, STUDENT, WindowConfig
+from codectk_caesar_freq.architecture import COMPRESSOR, DIFFUSION, STUDENT, WindowConfig
 from codectk_caesar_freq.learned.parts import load_part
 from codectk_caesar_freq.learned.predictor import Predictor
 from codectk_caesar_freq.merge import MergeOptions, merge
 
 from .small import FREQUENCY, WINDOW, part
+
+PARTS = (COMPRESSOR, DIFFUSION, STUDENT)
 
 
 @pytest.fixture

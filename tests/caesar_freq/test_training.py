@@ -45,7 +45,7 @@ class SinglePrecision(Run):
 
 
 RUN = SinglePrecision()
-COMPRESSOR_SPEC, DIFFUSION_SPEC, DISTILLATION_SPEC = codectk_trainers()
+SPECS = {spec.name.partition(".")[2]: spec for spec in codectk_trainers()}
 
 
 def earlier(folder: Path) -> dict[str, str]:
@@ -70,14 +70,14 @@ class PhaseConformance(TrainerConformance):
 
 
 class TestCompressor(PhaseConformance):
-    spec = COMPRESSOR_SPEC
+    spec = SPECS["compressor"]
 
     def options(self, data: Path) -> dict[str, Any]:
         return {**PHASE_1, "train_data": str(data)}
 
 
 class TestDiffusion(PhaseConformance):
-    spec = DIFFUSION_SPEC
+    spec = SPECS["diffusion"]
 
     def options(self, data: Path) -> dict[str, Any]:
         path = str(data / f"{COMPRESSOR}.safetensors")
@@ -85,7 +85,7 @@ class TestDiffusion(PhaseConformance):
 
 
 class TestDistillation(PhaseConformance):
-    spec = DISTILLATION_SPEC
+    spec = SPECS["distillation"]
 
     def options(self, data: Path) -> dict[str, Any]:
         path = str(data / f"{COMPRESSOR}.safetensors")

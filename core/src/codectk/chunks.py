@@ -64,7 +64,8 @@ def decode_chunk(data: bytes, shape: tuple[int, ...], dtype: Any, weights: str |
             "The store is damaged, or its metadata was changed.",
         )
     name = codec_name(file.header)
-    needed = get_registry().find(CodecSpec, name).spec.needs_weights
+    spec: CodecSpec = get_registry().find(CodecSpec, name).spec
+    needed = spec.needs_weights or spec.takes_weights
     x = _loaded(name, weights if needed else None).decompress(file, source="the chunk")
     return np.ascontiguousarray(x.reshape(shape).astype(dtype, copy=False))
 

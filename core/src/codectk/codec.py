@@ -21,12 +21,14 @@ class Encoded:
         segments: bytes in order of importance; a progressive codec decodes from the first k.
         symbol_check: CRC-32 of the integer symbols (see `symbol_check`), or None.
         notes: figures for `evaluate`, such as predicted bits; never stored.
+        needs_weights: decoding it takes the weights that the codec has loaded, if it has any.
     """
 
     params: dict[str, Any]
     segments: tuple[bytes, ...]
     symbol_check: int | None = None
     notes: Mapping[str, float] = field(default_factory=dict)
+    needs_weights: bool = True
 
     def verify(self, *symbols: Array) -> None:
         """Compare decoded symbols with those that were encoded.

@@ -145,7 +145,7 @@ class LoadedCodec:
             bitstream_version=self.spec.bitstream_version,
             info=info,
             params=encoded.params,
-            weights_digest=self.weights_digest,
+            weights_digest=self.weights_digest if encoded.needs_weights else None,
             symbol_check=encoded.symbol_check,
             metadata=metadata,
         )
@@ -221,7 +221,8 @@ class LoadedCodec:
             raise ContainerError(
                 f"{source} holds {header.info.kind}, which {spec.name} does not.", "The file is damaged."
             )
-        if header.weights_digest != self.weights_digest:
+        free = spec.takes_weights and header.weights_digest is None
+        if header.weights_digest != self.weights_digest and not free:
             made, here = (d.hex() if d else "none" for d in (header.weights_digest, self.weights_digest))
             raise WeightsMismatch(
                 f"{source} was made with weights {made}; these are {here}.",
@@ -316,7 +317,7 @@ def _find_weights(spec: CodecSpec, weights: Path | Checkpoint | None) -> Checkpo
                 f"Codec {spec.name} needs a weights file.", f"Give one with -w; `codectk train {spec.name}` makes one."
             )
         return None
-    if not spec.needs_weights:
+    if not (spec.needs_weights or spec.takes_weights):
         raise WeightsError(f"Codec {spec.name} has no weights.", "Leave -w out.")
     checkpoint = weights if isinstance(weights, Checkpoint) else Checkpoint.open(weights)
     if normalise(checkpoint.codec) != normalise(spec.name):

@@ -75,7 +75,8 @@ def open(
         return _plain(picture.x, picture.info)
     file = unpack(read_bytes(place), str(place), max_bytes)
     name = codec_name(file.header)
-    needed = get_registry().find(CodecSpec, name).spec.needs_weights
+    spec: CodecSpec = get_registry().find(CodecSpec, name).spec
+    needed = spec.needs_weights or spec.takes_weights
     loaded = load_codec(name, _checkpoint(weights) if needed else None, device)
     return _plain(loaded.decompress(file, source=str(place)), file.header.info)
 

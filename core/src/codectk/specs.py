@@ -75,6 +75,7 @@ class CodecSpec:
         bitstream_version: written into files; it rises whenever the meaning of the bytes changes.
         reads: all bitstream versions that this release still decodes.
         needs_weights: it cannot work without a weights file.
+        takes_weights: it can work with or without one; files say which.
         default_weights: weights shipped with the plugin, as `"package:path/inside"`.
         rate_option: the encode option that trades size for quality, if there is one.
         lossless: it returns the input exactly at every setting.
@@ -112,6 +113,7 @@ class CodecSpec:
     bitstream_version: int = 1
     reads: tuple[int, ...] = (1,)
     needs_weights: bool = False
+    takes_weights: bool = False
     default_weights: str | None = None
     rate_option: str | None = None
     lossless: bool = False

@@ -131,9 +131,9 @@ INLINE double fit_pass(const Grid *g, const Pass *p, const float *z, const uint8
                        fit_Rows *rows, Samples *samples, int16_t *weights) {
     Moments moments = {0};
     Tap taps[TAPS];
-    fit_Sources sources;
+    Sources sources;
     list_taps(p, taps);
-    fit_plan_sources(&sources, p, taps);
+    plan_sources(&sources, p, taps, TAPS);
     const int64_t count = p->count[0] * p->count[1], wanted = sample / p->count[2] + 1;
     for (int64_t n = 0; n < wanted && n < count; n++) {
         /* Steps of the golden ratio: rows at a fixed distance would all lie at a few places of H. */

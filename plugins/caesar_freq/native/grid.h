@@ -78,4 +78,28 @@ INLINE void list_taps(const Pass *p, Tap *taps) {
     }
 }
 
+/* Which rows the taps of a pass need, each once, and where in them: the same for all rows of the pass. */
+typedef struct {
+    int64_t along_t[TAPS], along_h[TAPS];
+    int across[TAPS]; /* the row holds values known before, of a pass along W */
+    int count;
+    int row[TAPS]; /* of each tap, or -1 for the value just before in the row itself */
+    int64_t shift[TAPS];
+} Sources;
+
+INLINE void plan_sources(Sources *s, const Pass *p, const Tap *taps, int count) {
+    s->count = 0;
+    for (int i = 0; i < count; i++) {
+        const int64_t *along = taps[i].along;
+        s->row[i] = -1;
+        if (along[0] == 0 && along[1] == 0 && !taps[i].before) continue;
+        const int across = p->axis == 2 && taps[i].before;
+        int n = 0;
+        while (n < s->count && (s->along_t[n] != along[0] || s->along_h[n] != along[1] || s->across[n] != across)) n++;
+        if (n == s->count) s->along_t[n] = along[0], s->along_h[n] = along[1], s->across[n] = across, s->count++;
+        s->row[i] = n;
+        s->shift[i] = across ? (along[2] + p->half) / p->step[2] : along[2] / p->step[2];
+    }
+}
+
 #endif

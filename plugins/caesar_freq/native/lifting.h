@@ -32,32 +32,8 @@ INLINE void NAME(copy_row)(REAL *to, const REAL *from, int64_t step, int64_t cou
     }
 }
 
-/* Which rows the taps of a pass need, each once, and where in them: the same for all rows of the pass. */
-typedef struct {
-    int64_t along_t[TAPS], along_h[TAPS];
-    int across[TAPS]; /* the row holds values known before, of a pass along W */
-    int count;
-    int row[TAPS]; /* of each tap, or -1 for the value just before in the row itself */
-    int64_t shift[TAPS];
-} NAME(Sources);
-
-INLINE void NAME(plan_sources)(NAME(Sources) *s, const Pass *p, const Tap *taps) {
-    s->count = 0;
-    for (int i = 0; i < TAPS; i++) {
-        const int64_t *along = taps[i].along;
-        s->row[i] = -1;
-        if (along[0] == 0 && along[1] == 0 && !taps[i].before) continue;
-        const int across = p->axis == 2 && taps[i].before;
-        int n = 0;
-        while (n < s->count && (s->along_t[n] != along[0] || s->along_h[n] != along[1] || s->across[n] != across)) n++;
-        if (n == s->count) s->along_t[n] = along[0], s->along_h[n] = along[1], s->across[n] = across, s->count++;
-        s->row[i] = n;
-        s->shift[i] = across ? (along[2] + p->half) / p->step[2] : along[2] / p->step[2];
-    }
-}
-
 /* Copy the rows around (t, h) and point to the values of every tap. The tap that is the value just before stays NULL. */
-INLINE void NAME(gather)(NAME(Rows) *r, const Grid *g, const Pass *p, const NAME(Sources) *s, const REAL *values, int64_t t,
+INLINE void NAME(gather)(NAME(Rows) *r, const Grid *g, const Pass *p, const Sources *s, const REAL *values, int64_t t,
                          int64_t h) {
     const int64_t m = p->count[2];
     const REAL *rows[TAPS];
@@ -163,9 +139,9 @@ INLINE int NAME(do_passes)(const Grid *g, const Pass *passes, int count, const N
         const Pass *p = passes + n;
         Tap taps[TAPS];
         REAL w[TAPS];
-        NAME(Sources) sources;
+        Sources sources;
         list_taps(p, taps);
-        NAME(plan_sources)(&sources, p, taps);
+        plan_sources(&sources, p, taps, TAPS);
         for (int i = 0; i < TAPS; i++) w[i] = (REAL)weights[n * TAPS + i] * (REAL)(1.0 / WEIGHT_ONE);
         for (int64_t i = 0; i < p->count[0]; i++)
             for (int64_t j = 0; j < p->count[1]; j++) {

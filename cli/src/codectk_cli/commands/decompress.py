@@ -95,7 +95,7 @@ def command(
         spec: CodecSpec = registry.find(CodecSpec, name).spec
         count = _what_is_there(file, spec, str(source), segments) if file.missing_bytes else segments
         if name not in codecs:
-            codecs[name] = load_codec(name, weights if spec.needs_weights else None, device)
+            codecs[name] = load_codec(name, weights if spec.needs_weights or spec.takes_weights else None, device)
         options = codecs[name].decode_options(values)
         x_hat = codecs[name].decompress(file, options, str(source), count)
         write_array(place, x_hat, info, force, file.header.metadata)

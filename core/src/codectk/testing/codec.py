@@ -132,7 +132,8 @@ class CodecConformance(HostileFiles, SpecConformance):
             assert guarantee.option in fields, f"guarantee: there is no option {guarantee.option}"
             metric = get_registry().find(MetricSpec, guarantee.metric).spec
             assert metric.direction == "lower", f"guarantee: {guarantee.metric} is no error"
-        assert spec.default_weights is None or spec.needs_weights, "default weights, but needs_weights is false"
+        with_weights = spec.needs_weights or spec.takes_weights
+        assert spec.default_weights is None or with_weights, "default weights, but it neither needs nor takes any"
         assert spec.licence, "no licence"
 
     def test_every_kind_is_coded_at_every_setting(self) -> None:

@@ -11,7 +11,9 @@ DISTRIBUTION = "codectk-caesar-freq"
 BITSTREAM_VERSION = 1
 
 COMPRESSOR, DIFFUSION, STUDENT = "freq_compressor", "diffusion", "single_step_diffusion"
-PARTS = (COMPRESSOR, DIFFUSION, STUDENT)
+BACKGROUND = "background"
+NETWORKS = (COMPRESSOR, DIFFUSION, STUDENT)
+PARTS = (*NETWORKS, BACKGROUND)
 """Parts of a weights file: names of its tensors begin with one of these and a dot."""
 
 WIDEST = 4096
@@ -62,20 +64,33 @@ class StudentConfig(Options):
     activation: Literal["hard_swish", "silu"] = option("hard_swish", help="Between layers.")
 
 
+class BackgroundConfig(Options):
+    """Means and principal components of variables on their grids."""
+
+    count: int = option(1, ge=1, le=4096, help="How many variables.")
+
+
 Model = TypeVar("Model", bound=Options)
 
-PART_CONFIGS: dict[str, type[Options]] = {COMPRESSOR: CompressorConfig, DIFFUSION: UNetConfig, STUDENT: StudentConfig}
+PART_CONFIGS: dict[str, type[Options]] = {
+    COMPRESSOR: CompressorConfig,
+    DIFFUSION: UNetConfig,
+    STUDENT: StudentConfig,
+    BACKGROUND: BackgroundConfig,
+}
 
 
-def config_of(frequency: FrequencyConfig, window: WindowConfig | None, **parts: Options) -> dict[str, Any]:
+def config_of(frequency: FrequencyConfig | None, window: WindowConfig | None, **parts: Options) -> dict[str, Any]:
     """The configuration as weights hold it; whole, so that later defaults change nothing.
 
     Args:
-        frequency: the transform.
+        frequency: the transform of networks.
         window: of diffusion and student.
         parts: name → its architecture.
     """
-    made: dict[str, Any] = {"frequency": frequency.model_dump(mode="json")}
+    made: dict[str, Any] = {}
+    if frequency is not None:
+        made["frequency"] = frequency.model_dump(mode="json")
     if window is not None:
         made["window"] = window.model_dump(mode="json")
     return {**made, "parts": {name: part.model_dump(mode="json") for name, part in parts.items()}}

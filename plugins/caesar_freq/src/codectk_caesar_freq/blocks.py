@@ -5,6 +5,7 @@
             signs            varint length, bytes    (flag 2: the method codes log2 |x|)
             correction       varint length, bytes    (flag 4: see `gae`)
             exact values     varint length, bytes    (flag 8)
+            base             varint length, bytes    (flag 16: see `background`; the method codes what it leaves)
             the method's own bytes
     groups  streams of the levels of the fitted wavelet, coarse to fine; other methods have none
 
@@ -14,7 +15,7 @@ A block is encoded, decoded from its bytes and checked before it is taken; see `
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -22,12 +23,14 @@ import numpy as np
 from codectk.arrays import Array
 from codectk.container import Reader, varint
 from codectk.errors import ContainerError, DesyncError
-from codectk_caesar_freq import bands, fitted, gae, loglaw, native
+from codectk_caesar_freq import bands, fitted, gae, loglaw, native, windows
+from codectk_caesar_freq.background import Place
 from codectk_caesar_freq.specials import Mask, inflate, shuffled, unpack, unshuffled
+from codectk_caesar_freq.weights import Learned
 
 HEAD = "<BBI"
 HEAD_BYTES = struct.calcsize(HEAD)
-HAS_SPECIALS, HAS_SIGNS, HAS_CORRECTION, HAS_EXACT = 1, 2, 4, 8
+OPTIONAL = 5
 
 
 class Method(IntEnum):
@@ -38,6 +41,7 @@ class Method(IntEnum):
     RAW = 2
     FITTED = 3
     BANDS = 4
+    WINDOWS = 5
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Block:
         method: see there.
         body: the method's own bytes.
         groups: streams of the groups of levels.
-        specials, signs, correction, exact: parts of the head, empty where there are none.
+        specials, signs, correction, exact, base: parts of the head, empty where there are none.
         check: CRC-32 of the decoded values.
     """
 
@@ -59,13 +63,16 @@ class Block:
     signs: bytes = b""
     correction: bytes = b""
     exact: bytes = b""
+    base: bytes = b""
     check: int = 0
 
     def pack(self) -> list[bytes]:
         """Head and groups; the head is in front of the first group."""
-        optional = (self.specials, self.signs, self.correction, self.exact)
+        optional = (self.specials, self.signs, self.correction, self.exact, self.base)
         flags = sum(1 << i for i, part in enumerate(optional) if part)
-        head = struct.pack(HEAD, self.method, flags, self.check) + b"".join(varint(len(part)) + part for part in optional if part)
+        head = struct.pack(HEAD, self.method, flags, self.check) + b"".join(
+            varint(len(part)) + part for part in optional if part
+        )
         head += varint(len(self.body)) + self.body
         return [head + self.groups[0], *self.groups[1:]]
 
@@ -79,9 +86,9 @@ class Block:
         head = parts[0] or b""
         reader = Reader(head, 0, len(head), source)
         method, flags, check = struct.unpack(HEAD, reader.bytes(HEAD_BYTES))
-        if method not in list(Method) or flags > 15:
+        if method not in list(Method) or flags >> OPTIONAL:
             raise ContainerError(f"{source} holds a block of an unknown form.", "Update codectk-caesar-freq.")
-        optional = [reader.bytes(reader.varint(len(head))) if flags >> i & 1 else b"" for i in range(4)]
+        optional = [reader.bytes(reader.varint(len(head))) if flags >> i & 1 else b"" for i in range(OPTIONAL)]
         body = reader.bytes(reader.varint(len(head)))
         groups = (head[reader.at :], *(part or b"" for part in parts[1:]))
         return cls(Method(method), body, groups, *optional, check)
@@ -97,6 +104,9 @@ class Context:
         threads: how many may work on it.
         source: name of the file, for messages.
         groups: how many groups of levels are there.
+        special: places that nothing is coded for, of a block inside another; its own bytes do not say.
+        place: where the block lies in its field.
+        learned: weights, if there are any.
     """
 
     shape: native.Shape
@@ -104,6 +114,9 @@ class Context:
     threads: int = 1
     source: str = field(default="the file")
     groups: int = native.GROUPS
+    special: Mask | None = None
+    place: Place = (0, 0, 0, 0)
+    learned: Learned | None = None
 
 
 def decode(block: Block, context: Context) -> Array:
@@ -134,13 +147,15 @@ def decoded(block: Block, context: Context) -> Array:
         ContainerError: the bytes do not make sense.
     """
     specials = unpack(block.specials, context.shape, context.dtype, context.source) if block.specials else None
-    special = specials.where if specials else None
+    special = specials.where if specials else context.special
     if block.method == Method.RAW:
         x = _raw(block.body, context, special)
     else:
         values = _values(block, context, special)
         if block.signs:
             values = loglaw.powers(values) * _signs(block.signs, context)
+        if block.base:
+            values = values + _base(block.base, context)
         if block.correction:
             gae.unpack(block.correction, context.shape, context.source).apply(values)
         x = cast(values, context.dtype)
@@ -159,8 +174,28 @@ def _values(block: Block, context: Context, special: Mask | None) -> native.Doub
         return np.full(context.shape, struct.unpack("<d", body.bytes(8))[0])
     if block.method == Method.BANDS:
         return bands.decode(body, context.shape, context.source)
+    if block.method == Method.WINDOWS:
+        return _windows(block.body, context, special)
     streams = [stream if i < context.groups else None for i, stream in enumerate(block.groups)]
     return fitted.decode(body, streams, context.shape, special, context.threads, context.source)
+
+
+def _base(data: bytes, context: Context) -> native.Doubles:
+    if context.learned is None:
+        raise ContainerError(f"{context.source} needs a background.", "Name the weights it was made with.")
+    return context.learned.backgrounds.decode(data, context.shape, context.place, context.source)
+
+
+def _windows(data: bytes, context: Context, special: Mask | None) -> native.Doubles:
+    def inner(parts: Sequence[bytes], shape: native.Shape, where: Mask | None, correction: bool) -> Array:
+        block = Block.unpack(parts, context.source)
+        if block.method == Method.WINDOWS or block.specials:  # so that blocks in blocks end
+            raise ContainerError(f"{context.source} holds windows in windows.", "Copy or download the file again.")
+        dtype = np.dtype(np.float64) if correction else context.dtype
+        return decoded(block, replace(context, shape=shape, dtype=dtype, special=where, groups=native.GROUPS))
+
+    body = windows.Body.unpack(data, context.shape[0], context.source)
+    return windows.decode(body, context.shape, special, context.learned, inner)
 
 
 def cast(values: native.Doubles, dtype: np.dtype[np.generic]) -> Array:

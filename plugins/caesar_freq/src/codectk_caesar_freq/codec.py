@@ -1,7 +1,7 @@
 """The codec caesar_freq: chunks of a field, each within the bound, each a file's own segments.
 
-    x ─ chunks ─ special values apart ─ candidates (`encoding`) ─ decode, check ─ smallest ─> head, levels coarse to fine
-    segments: heads and coarse levels of all chunks, then the middle levels of all, then the fine ones
+x ─ chunks ─ special values apart ─ candidates (`encoding`) ─ decode, check ─ smallest ─> head, levels coarse to fine
+segments: heads and coarse levels of all chunks, then the middle levels of all, then the fine ones
 """
 
 import tempfile
@@ -22,12 +22,15 @@ from codectk.codec import Codec, Encoded
 from codectk.container import MAX_SEGMENTS
 from codectk.errors import ContainerError, InputError, OptionsError
 from codectk.inputs import read_array
-from codectk_caesar_freq import blocks, encoding, layout, native, specials
+from codectk_caesar_freq import blocks, encoding, layout, native, predicted, specials
+from codectk_caesar_freq.background import Place
 from codectk_caesar_freq.bands import Transform
 from codectk_caesar_freq.bounds import Bound, Reached
 from codectk_caesar_freq.layout import Chunk
 from codectk_caesar_freq.options import DecodeOptions, EncodeOptions
 from codectk_caesar_freq.specials import Mask
+from codectk_caesar_freq.weights import Learned, check_mode
+from codectk_caesar_freq.windows import Layout
 
 FIGURES = 6
 MOST_ROWS = 1000
@@ -44,11 +47,13 @@ class Result:
         segments: of the groups of levels.
         reached: errors of its valid values.
         lossless: it is stored without loss because nothing else holds the bound, or takes fewer bytes.
+        needs_weights: it cannot be decoded without them.
     """
 
     segments: list[bytes]
     reached: Reached
     lossless: bool
+    needs_weights: bool
 
 
 class CaesarFreqCodec(Codec):
@@ -58,9 +63,16 @@ class CaesarFreqCodec(Codec):
 
     @classmethod
     def load(cls, checkpoint: Checkpoint | None, device: str) -> Self:
-        """Make the codec ready; transforms need no weights and run on the CPU."""
+        """Make the codec ready; transforms need no weights and run on the CPU.
+
+        Raises:
+            WeightsError: the weights are damaged.
+        """
         native.library()
-        return cls()
+        return cls(Learned(checkpoint) if checkpoint is not None else None)
+
+    def __init__(self, learned: Learned | None = None) -> None:
+        self.learned = learned
 
     def encode(self, x: Array, info: ArrayInfo, options: EncodeOptions) -> Encoded:
         """Code a field of rank 1 to 5.
@@ -80,8 +92,11 @@ class CaesarFreqCodec(Codec):
                 f"The field falls into {number} chunks; a file holds at most {MAX_SEGMENTS // native.GROUPS}.",
                 "Give more --memory or larger sides of --chunk, or put its variables and sections into several files.",
             )
-        plan = plan_of(options, number)
-        code = partial(_encode_chunk, whole, info.fill_value, mask, bounds, plan)
+        check_mode(options.mode, self.learned)
+        learned = None if options.mode == "transform" else self.learned
+        code = partial(
+            _encode_chunk, Field(whole, info.fill_value, mask, bounds, learned), plan_of(options, number), options
+        )
         results = list(_map(code, layout.chunks(x.shape, longest), options.threads))
         segments = tuple(result.segments[group] for group in range(native.GROUPS) for result in results)
         reached = _by_variable(results, layout.chunks(x.shape, longest), whole.shape[0])
@@ -93,7 +108,8 @@ class CaesarFreqCodec(Codec):
             "largest_error": max(r.largest for r in reached),
             "lossless_chunks": float(sum(result.lossless for result in results)),
         }
-        return Encoded({"bound": [name, value], "chunk": list(longest), "variables": rows}, segments, notes=notes)
+        params = {"bound": [name, value], "chunk": list(longest), "variables": rows}
+        return Encoded(params, segments, notes=notes, needs_weights=any(result.needs_weights for result in results))
 
     def decode(self, encoded: Encoded, info: ArrayInfo, options: DecodeOptions) -> Array:
         """The field, or a coarser one where fine levels are missing.
@@ -112,7 +128,7 @@ class CaesarFreqCodec(Codec):
         def one(place: tuple[int, Chunk]) -> None:
             i, chunk = place
             parts = [s if (s := _get(encoded.segments, group * number + i)) is not None else None for group in range(3)]
-            whole[chunk.slices] = decode_chunk(parts, chunk, info, threads)
+            whole[chunk.slices] = decode_chunk(parts, chunk, info, threads, self.learned)
 
         for _ in _map(one, enumerate(layout.chunks(info.shape, longest)), options.threads):
             pass
@@ -159,18 +175,23 @@ def read_mask(name: str, shape: tuple[int, ...]) -> Mask:
     """
     mask = np.asarray(read_array(Path(name)).x)
     if mask.ndim > len(shape) or mask.shape != shape[len(shape) - mask.ndim :]:
-        raise OptionsError(f"The mask {name} has shape {mask.shape}, the field {shape}.", "Give the last axes of the field.")
+        raise OptionsError(
+            f"The mask {name} has shape {mask.shape}, the field {shape}.", "Give the last axes of the field."
+        )
     return np.broadcast_to(mask == 0, layout.five(shape))
 
 
-def decode_chunk(parts: Sequence[bytes | None], chunk: Chunk, info: ArrayInfo, threads: int) -> Array:
+def decode_chunk(
+    parts: Sequence[bytes | None], chunk: Chunk, info: ArrayInfo, threads: int, learned: Learned | None = None
+) -> Array:
     """The values of a chunk from its segments; without any, the middle of the field's range."""
     dtype = np.dtype(info.dtype)
     if parts[0] is None:
         low, high = info.value_range or (0.0, 0.0)
         return blocks.cast(np.full(chunk.shape, low / 2 + high / 2), dtype)
     there = sum(part is not None for part in parts)
-    context = blocks.Context(chunk.shape, dtype, threads, "the chunk", there)
+    place = place_of(chunk, info.shape)
+    context = blocks.Context(chunk.shape, dtype, threads, "the chunk", there, place=place, learned=learned)
     return blocks.decode(blocks.Block.unpack(parts, "the chunk"), context)
 
 
@@ -188,17 +209,48 @@ def chunk_sides(params: dict[str, Any], shape: tuple[int, ...]) -> native.Shape:
     return sides[0], sides[1], sides[2]  # type: ignore[index]
 
 
-def _encode_chunk(
-    x: Array, fill_value: float | int | None, mask: Mask | None, bounds: list[Bound], plan: encoding.Plan, chunk: Chunk
-) -> Result:
-    part = np.ascontiguousarray(x[chunk.slices])
-    special = specials.find(part, fill_value, _mask_of(mask, chunk))
+@dataclass(frozen=True)
+class Field:
+    """What is encoded, chunk by chunk.
+
+    Attributes:
+        x: [V, S, T, H, W].
+        fill_value, mask: what is special.
+        bounds: of each variable.
+        learned: weights, if the mode uses them.
+    """
+
+    x: Array
+    fill_value: float | int | None
+    mask: Mask | None
+    bounds: list[Bound]
+    learned: Learned | None
+
+
+def _encode_chunk(field: Field, plan: encoding.Plan, options: EncodeOptions, chunk: Chunk) -> Result:
+    part = np.ascontiguousarray(field.x[chunk.slices])
+    special = specials.find(part, field.fill_value, _mask_of(field.mask, chunk))
     count = special.size - int(np.count_nonzero(special))
     special = specials.add_still(part, special)
-    work = encoding.Work(part, special if special.any() else None, bounds[chunk.variable], plan)
-    block, reached = encoding.encode(work)
+    work = encoding.Work(
+        part,
+        special if special.any() else None,
+        field.bounds[chunk.variable],
+        plan,
+        place_of(chunk, field.x.shape),
+        field.learned,
+    )
+    windows = Layout(part.shape[0], options.n_frame, options.interpo_rate)
+    forced = None if options.predict == "auto" else options.predict
+    block, reached = predicted.encode(work, options.mode, windows, forced)
     reached.add(Reached(count=count - reached.count))  # valid values that came back exactly all the same
-    return Result(block.pack(), reached, block.method == blocks.Method.RAW)
+    return Result(block.pack(), reached, block.method == blocks.Method.RAW, predicted.needs_weights(block))
+
+
+def place_of(chunk: Chunk, shape: tuple[int, ...]) -> Place:
+    """Where a chunk lies in a field."""
+    whole = layout.five(shape)
+    return chunk.begin[1], chunk.begin[2], whole[3], whole[4]
 
 
 def _mask_of(mask: Mask | None, chunk: Chunk) -> Mask | None:

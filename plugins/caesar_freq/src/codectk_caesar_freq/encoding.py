@@ -17,10 +17,12 @@ import numpy as np
 from codectk.arrays import Array
 from codectk.errors import CodectkError
 from codectk_caesar_freq import bands, bounds, fitted, gae, lattice, loglaw, native
+from codectk_caesar_freq.background import Place
 from codectk_caesar_freq.bands import Transform
 from codectk_caesar_freq.blocks import Block, Context, Method, cast, check_of, decoded, pack_exact, pack_raw, pack_signs
 from codectk_caesar_freq.bounds import Bound, Reached
 from codectk_caesar_freq.specials import Mask, pack
+from codectk_caesar_freq.weights import Learned
 
 COSINES = (8, 16, 32)
 STEPS_PER_RMSE = 3.8
@@ -62,12 +64,25 @@ class Work:
         special: values that are kept exactly, or None.
         bound: what all others must keep to.
         plan: see there.
+        place: where the block lies in its field.
+        learned: weights, if there are any.
     """
 
     x: Array
     special: Mask | None
     bound: Bound
     plan: Plan
+    place: Place = (0, 0, 0, 0)
+    learned: Learned | None = None
+
+    @property
+    def shape(self) -> native.Shape:
+        """(T, H, W)."""
+        return self.x.shape[0], self.x.shape[1], self.x.shape[2]
+
+    def context(self, dtype: np.dtype[np.generic]) -> Context:
+        """For decoding a block of these values."""
+        return Context(self.shape, dtype, self.plan.threads, place=self.place, learned=self.learned)
 
     @property
     def valid(self) -> Array:
@@ -79,8 +94,7 @@ class Work:
         misses that of the mean square, or so often that this is no way to code it.
         """
         block = replace(block, specials=b"" if self.special is None else pack(self.x, self.special))
-        shape = self.x.shape[0], self.x.shape[1], self.x.shape[2]
-        x_hat = decoded(Block.unpack(block.pack(), "the block"), Context(shape, self.x.dtype, self.plan.threads))
+        x_hat = decoded(Block.unpack(block.pack(), "the block"), self.context(self.x.dtype))
         gaps = bounds.distances(self.x, x_hat)
         if self.bound.meaning == "mean_square":
             if not bounds.holds(self.bound, gaps, self.special):
@@ -105,15 +119,15 @@ def encode(work: Work) -> tuple[Block, Reached]:
             found = work.checked(candidate())
         except CodectkError:  # a stream larger than its values
             continue
-        if found and (best is None or _size(found[0]) < _size(best[0])):
+        if found and (best is None or size_of(found[0]) < size_of(best[0])):
             best = found
         if best and best[0].method == Method.CONSTANT:
             break
     raw_size = work.valid.nbytes
-    if best is None or _size(best[0]) > raw_size // 2:
+    if best is None or size_of(best[0]) > raw_size // 2:
         raw = Block(Method.RAW, pack_raw(work.x, work.special))
         found = work.checked(raw)
-        if found and (best is None or _size(found[0]) < _size(best[0])):
+        if found and (best is None or size_of(found[0]) < size_of(best[0])):
             best = found
     if best is None:
         raise CodectkError(
@@ -122,7 +136,8 @@ def encode(work: Work) -> tuple[Block, Reached]:
     return best
 
 
-def _size(block: Block) -> int:
+def size_of(block: Block) -> int:
+    """Bytes of a block."""
     return sum(map(len, block.pack()))
 
 
@@ -161,7 +176,7 @@ def _pointwise(work: Work, low: float, high: float) -> Iterator[Callable[[], Blo
             yield lambda: _corrected(work, half)
         return
     found = lattice.detect(work.valid, bound)
-    rounding = _unit(work, max(abs(low), abs(high))) if work.x.dtype.kind == "f" else 0.0
+    rounding = unit_of(work, max(abs(low), abs(high))) if work.x.dtype.kind == "f" else 0.0
     radii = found.radii(bound, rounding) if found else []
     if found and (not half or (2 * radii[0] + 1) * found.distance >= LATTICE_WORTH * 2 * bound):
         for radius in radii:
@@ -179,7 +194,7 @@ def _lossless_lattice(work: Work) -> Iterator[Callable[[], Block]]:
 
 def inner_half(work: Work, low: float, high: float) -> float:
     """Half a step such that a value in the block's type is within the bound in spite of all rounding; 0 if there is none."""
-    half = work.bound.value - _unit(work, max(abs(low), abs(high))) / 2
+    half = work.bound.value - unit_of(work, max(abs(low), abs(high))) / 2
     if not half > work.bound.value / 4:
         return 0.0
     reach = _half_spread(low, high) / (2 * half)
@@ -187,7 +202,7 @@ def inner_half(work: Work, low: float, high: float) -> float:
     return half / (1 + 8 * reach * precision)
 
 
-def _unit(work: Work, greatest: float) -> float:
+def unit_of(work: Work, greatest: float) -> float:
     """Distance of neighbours in the block's type, at the greatest of its values."""
     kind = work.x.dtype
     if kind.kind != "f":
@@ -300,12 +315,10 @@ def _with_correction(work: Work, block: Block) -> Block:
         return block
     # Decoded in float64, where only the places of special values matter.
     special = b"" if work.special is None else pack(np.zeros(work.x.shape), work.special)
-    shape = work.x.shape[0], work.x.shape[1], work.x.shape[2]
-    context = Context(shape, np.dtype(np.float64), work.plan.threads)
-    x_hat = decoded(replace(block, specials=special), context)
+    x_hat = decoded(replace(block, specials=special), work.context(np.dtype(np.float64)))
     # Rounding to the block's type moves each value, and so the root mean square error, by half a unit at most.
     greatest = max(abs(float(work.valid.min())), abs(float(work.valid.max())))
-    within = work.bound.value * (1 - 1e-6) - _unit(work, greatest) / 2
+    within = work.bound.value * (1 - 1e-6) - unit_of(work, greatest) / 2
     if within <= 0:
         return block
     found = gae.correct(work.x, x_hat, work.special, within)

@@ -3,6 +3,7 @@
 freq_compressor.…          phase 1
 diffusion.…                phase 2
 single_step_diffusion.…    phase 3
+background.…               what variables usually look like, if there is one
 """
 
 from collections.abc import Mapping
@@ -18,15 +19,17 @@ from codectk.errors import WeightsError
 from codectk.files import refuse_existing
 from codectk.options import Options, option
 from codectk_caesar_freq.architecture import (
+    BACKGROUND,
     COMPRESSOR,
     DIFFUSION,
-    PARTS,
+    NETWORKS,
     STUDENT,
     config_of,
     frequency_of,
     parts_of,
     window_of,
 )
+from codectk_caesar_freq.background import Backgrounds
 
 
 def _words(value: Any) -> Any:
@@ -41,8 +44,8 @@ def _known_parts(values: tuple[str, ...]) -> tuple[str, ...]:
         ValueError: there is no such part.
     """
     for value in values:
-        if value not in PARTS:
-            raise ValueError(f"there is no part '{value[:40]}'; parts are {', '.join(PARTS)}")
+        if value not in NETWORKS:
+            raise ValueError(f"there is no part '{value[:40]}'; parts are {', '.join(NETWORKS)}")
     return values
 
 
@@ -55,7 +58,8 @@ class MergeOptions(Options):
     freq_compressor: str | None = option(None, help="Weights of phase 1.")
     diffusion: str | None = option(None, help="Weights of phase 2.")
     single_step_diffusion: str | None = option(None, help="Weights of phase 3.")
-    without: Parts = option((), help=f"Parts that are left out: {', '.join(PARTS)}.")
+    background: str | None = option(None, help="Weights of backgrounds, which no phase needs.")
+    without: Parts = option((), help=f"Parts that are left out: {', '.join(NETWORKS)}.")
     output: str = option(cli="-o", help="File to write.")
     half: bool = option(False, help="Keep weights in half precision, which halves the file.")
     licence: str = option("that of the training data", help="Terms of the weights, for the record.")
@@ -104,12 +108,16 @@ def combined(opened: Mapping[str, Checkpoint], half: bool = False, licence: str 
     tensors: dict[str, NDArray[Any]] = {}
     configs: dict[str, Options] = {}
     for name, checkpoint in opened.items():
-        load_part(checkpoint, name)  # checks that all is there and fits
+        if name in NETWORKS:
+            load_part(checkpoint, name)  # checks that all is there and fits
+        elif name not in parts_of(checkpoint) or not Backgrounds.load(checkpoint).entries:
+            raise WeightsError(f"The weights have no part {name}.", "Train it, or leave it out.")
         configs[name] = parts_of(checkpoint)[name]
         found = {key: tensor for key, tensor in checkpoint.tensors.items() if key.startswith(f"{name}.")}
         tensors |= {key: _stored(key, tensor, half) for key, tensor in found.items()}
-    frequency = _same({name: frequency_of(c) for name, c in opened.items()}, "transform")
-    windows = {name: window_of(c) for name, c in opened.items() if name != COMPRESSOR}
+    networks = {name: c for name, c in opened.items() if name in NETWORKS}
+    frequency = _same({name: frequency_of(c) for name, c in networks.items()}, "transform") if networks else None
+    windows = {name: window_of(c) for name, c in networks.items() if name != COMPRESSOR}
     window = _same(windows, "windows") if windows else None
     training = {name: checkpoint.training for name, checkpoint in opened.items()}
     return make_checkpoint(tensors, config_of(frequency, window, **configs), training, licence)
@@ -130,6 +138,8 @@ def _paths(options: MergeOptions) -> dict[str, Path]:
             raise WeightsError(f"Part {name} {problem}.", f"Name its weights with {flag}, or add --without {name}.")
         if path is not None:
             found[name] = Path(path)
+    if options.background is not None:
+        found[BACKGROUND] = Path(options.background)
     if not found:
         raise WeightsError("All parts are left out.", "Name at least one.")
     return found

@@ -18,6 +18,7 @@ TAPS = 25
 MAX_LEVELS = 6
 MAX_PASSES = AXES * MAX_LEVELS
 GROUPS = 3
+FEATURES = 26
 MOST_BLOCK = 64
 SLACK = 4096
 """Bytes of an output buffer beyond four for each value; streams that need more are not worth their name."""
@@ -75,6 +76,8 @@ def library() -> ctypes.CDLL:
     for name, real in (("f32", ctypes.c_float), ("f64", ctypes.c_double)):
         function = getattr(lib, f"caesar_lift_{name}")
         function.argtypes = [grid, *[pointer] * 4, real, i32, pointer, ctypes.POINTER(_Streams), i32]
+    lib.caesar_context_examples.argtypes = [grid, pointer, pointer, i64, *[pointer] * 3, i64]
+    lib.caesar_context_examples.restype = i64
     lib.caesar_dct.argtypes = [pointer, *[i64] * 4, i32]
     lib.caesar_wavelet.argtypes = [pointer, *[i64] * 4, i32, i32]
     planes: list[Any] = [ctypes.POINTER(_Blocks), pointer, i64, pointer, pointer, i64]
@@ -149,6 +152,35 @@ def lift_quantise(grid: Grid, z: Array, mask: Array | None, weights: Weights, st
     return z_hat
 
 
+def lift_symbols(grid: Grid, z: Array, mask: Array | None, weights: Weights, step: float) -> Integers:
+    """The quantised values in the order of the passes, anchors first, (T·H·W,)."""
+    z_hat, q = np.empty_like(z), np.empty(z.size, np.int32)
+    _lift(z, z_hat, grid, _address(mask), weights.ctypes.data, step, False, q.ctypes.data, None, 1)
+    return q
+
+
+def context_examples(grid: Grid, mask: Array | None, q: Integers, every: int) -> tuple[Array, Array, Array]:
+    """What the context network sees, and should foresee, at one row in so many.
+
+    Args:
+        grid: of the block.
+        mask: uint8 (T, H, W), 1 where values are not coded, or None.
+        q: from `lift_symbols`.
+        every: distance of the rows.
+
+    Returns:
+        Features (N, FEATURES) int16, magnitudes (N,) int32, kinds of passes (N,) uint8.
+    """
+    room = q.size
+    features, magnitudes = np.empty((room, FEATURES), np.int16), np.empty(room, np.int32)
+    kinds = np.empty(room, np.uint8)
+    anchors = int(np.prod([-(-side // (1 << grid.levels)) for side in grid.shape]))
+    out = features.ctypes.data, magnitudes.ctypes.data, kinds.ctypes.data
+    behind = np.ascontiguousarray(q[anchors:])
+    count = _check(library().caesar_context_examples(grid, _address(mask), behind.ctypes.data, every, *out, room))
+    return features[:count], magnitudes[:count], kinds[:count]
+
+
 def lift_decode(
     grid: Grid,
     dtype: Any,
@@ -199,6 +231,7 @@ def encode_planes(q: Integers, blocks: Shape = (1, 1, 1), boxes: Sequence[Box] =
     Raises:
         CodectkError: it would be larger than the values.
     """
+    q = np.ascontiguousarray(q, np.int32)
     out = np.empty(4 * q.size + SLACK, np.uint8)
     size = library().caesar_encode_planes(*_plan(q, blocks, boxes), q.ctypes.data, out.ctypes.data, out.size)
     return out[: _check(size)].tobytes()

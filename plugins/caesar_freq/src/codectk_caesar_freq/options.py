@@ -42,7 +42,20 @@ class EncodeOptions(_Resources):
     nrmse: float | None = option(None, gt=0, le=1, help="Root mean square error of each variable over its range.")
     psnr: float | None = option(None, gt=0, le=400, unit="dB", help="PSNR of each variable, against its range.")
     eb: float | None = option(
-        None, gt=0, le=1, help="CAESAR's bound: root mean square error of every 8×8 patch over the range of all variables."
+        None,
+        gt=0,
+        le=1,
+        help="CAESAR's bound: root mean square error of every 8×8 patch over the range of all variables.",
+    )
+    mode: Literal["transform", "learned", "diffusion", "single_step"] = option(
+        "transform",
+        help="Transform needs no weights. Learned: over what the variable usually looks like. Diffusion, single-step: "
+        "frames between keyframes are predicted by networks where that takes fewer bytes.",
+    )
+    n_frame: int = option(16, ge=2, le=255, unit="frames", help="Length of a window between keyframes.")
+    interpo_rate: int = option(3, ge=1, le=254, unit="frames", help="From one keyframe to the next.")
+    predict: Literal["auto", "skip", "linear", "student", "teacher"] = option(
+        "auto", help="How frames between keyframes are predicted: auto takes the cheapest for each window, or none."
     )
     wavelet: Literal["auto", "fitted", "haar", "cdf97", "none"] = option(
         "auto", help="Fitted: filters fitted to each chunk. Auto: what gives the smallest file for the bound."
@@ -53,10 +66,12 @@ class EncodeOptions(_Resources):
     )
     temporal: bool = option(True, help="Transform along time too.")
     chunk: IntList = option(
-        (), help="Longest time, height and width of a chunk; chunks are coded and opened one by one. Chosen if not given."
+        (),
+        help="Longest time, height and width of a chunk; chunks are coded and opened one by one. Chosen if not given.",
     )
     mask: str | None = option(
-        None, help="File of an array that is 0 where values are missing and must come back exactly: FILE.npy, FILE.npz:KEY."
+        None,
+        help="File of an array that is 0 where values are missing and must come back exactly: FILE.npy, FILE.npz:KEY.",
     )
 
     @model_validator(mode="after")
@@ -66,6 +81,10 @@ class EncodeOptions(_Resources):
             raise ValueError(f"give one bound, not {' and '.join(given)}")
         if self.chunk and (len(self.chunk) != 3 or min(self.chunk) < 1):
             raise ValueError("a chunk has three sides of 1 or more")
+        if (self.n_frame - 1) % self.interpo_rate:
+            raise ValueError(
+                f"n_frame must be k · interpo_rate + 1, so that windows end on a keyframe: {self.n_frame} is not"
+            )
         return self
 
     @property

@@ -19,9 +19,12 @@ def codectk_codecs() -> list[CodecSpec]:
             name="caesar_freq",
             summary="scientific fields within an error bound: fitted wavelet, DCT, learned priors",
             target="codectk_caesar_freq.codec:CaesarFreqCodec",
-            kinds=tuple(f"field/{kind}" for kind in ("f32", "f64", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64")),
+            kinds=tuple(
+                f"field/{kind}" for kind in ("f32", "f64", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64")
+            ),
             encode_options="codectk_caesar_freq.options:EncodeOptions",
             decode_options="codectk_caesar_freq.options:DecodeOptions",
+            takes_weights=True,
             rate_option="rel_error",
             progressive=True,
             reads=READS,
@@ -48,7 +51,7 @@ def codectk_commands() -> list[CommandSpec]:
             summary="the weights of the three phases in one file",
             target="codectk_caesar_freq.merge:merge",
             options="codectk_caesar_freq.merge:MergeOptions",
-        )
+        ),
     ]
 
 
@@ -76,5 +79,11 @@ def codectk_trainers() -> list[TrainerSpec]:
             target="codectk_caesar_freq.distillation_trainer:DistillationTrainer",
             options="codectk_caesar_freq.train_options:DistillationOptions",
             recipes="codectk_caesar_freq:recipes/distillation",
+        ),
+        TrainerSpec(
+            name="caesar_freq.background",
+            summary="what variables usually look like on their grids: mean and principal components",
+            target="codectk_caesar_freq.background_trainer:BackgroundTrainer",
+            options="codectk_caesar_freq.train_options:BackgroundOptions",
         ),
     ]

@@ -106,7 +106,7 @@ def unpack(data: bytes, shape: native.Shape, dtype: np.dtype[np.generic], source
         values = unshuffled(inflate(kept, count * dtype.itemsize, source), dtype)
     else:
         table = np.frombuffer(kept[1 : 1 + len(kept[1:]) // dtype.itemsize * dtype.itemsize], dtype)
-        if not kept or len(table) != kept[0] or (count and not 1 <= classes.min(initial=1, where=where)):
+        if not kept or len(table) != kept[0] or (count and not classes.min(initial=1, where=where) >= 1):
             raise ContainerError(f"{source} holds special values that are damaged.", "Copy or download the file again.")
         if count and classes.max() > len(table):
             raise ContainerError(f"{source} holds special values that are damaged.", "Copy or download the file again.")

@@ -46,8 +46,8 @@ Mults = Annotated[IntList, AfterValidator(_mults)]
 Counts = Annotated[IntList, AfterValidator(_counts)]
 
 
-class PhaseOptions(Options):
-    """What all phases share: data and plan."""
+class DataOptions(Options):
+    """Which data."""
 
     train_data: str = option(cli="--data", help="A field [V, S, T, H, W], such as .npz, or a folder of them.")
     val_data: str | None = option(
@@ -56,6 +56,20 @@ class PhaseOptions(Options):
     variable_idx: Counts = option((), help="Numbers of the variables that are used; all if not given.")
     section_range: Range = option((), help="First section, and the one after the last; all if not given.")
     frame_range: Range = option((), help="First frame, and the one after the last; all if not given.")
+
+
+class BackgroundOptions(DataOptions):
+    """Backgrounds: what variables usually look like on their grids."""
+
+    modes: int = option(16, ge=0, le=256, help="Principal components of each variable.")
+    max_left: float = option(
+        0.3, gt=0, help="Keep a variable if its background leaves at most this part of held-out frames' variance."
+    )
+
+
+class PhaseOptions(DataOptions):
+    """What all phases share: data and plan."""
+
     n_frame: int = option(16, ge=2, le=256, unit="frames", help="Length of a window.")
     training_size: int = option(256, ge=4, le=4096, unit="px", help="Largest side of training crops.")
     augment: bool = option(True, help="Flip crops in time and space, and exchange height and width.")

@@ -21,7 +21,7 @@ from codectk.errors import InputError
 from codectk.fields import is_field, read_field
 from codectk.inputs import find_inputs
 from codectk.train import Run
-from codectk_caesar_freq.train_options import PhaseOptions
+from codectk_caesar_freq.train_options import DataOptions, PhaseOptions
 
 RANK = 5
 HELD_OUT = 0.2
@@ -68,7 +68,7 @@ class Fields:
         self.options, self.run, self.cell = options, run, cell
         train = read_sources(Path(options.train_data), options)
         if options.val_data is None:
-            pairs = [_split(source) for source in train]
+            pairs = [split(source) for source in train]
             train, val = [pair[0] for pair in pairs], [pair[1] for pair in pairs if len(pair[1].frames)]
         else:
             val = read_sources(Path(options.val_data), options)
@@ -172,7 +172,7 @@ def normalised(x: NDArray[Any], fill: float | None = None) -> Window:
     return made
 
 
-def read_sources(path: Path, options: PhaseOptions) -> list[Source]:
+def read_sources(path: Path, options: DataOptions) -> list[Source]:
     """All variables and sections of a file, or of the fields in a folder, as far as options choose them.
 
     Raises:
@@ -190,7 +190,7 @@ def read_sources(path: Path, options: PhaseOptions) -> list[Source]:
     return found
 
 
-def _chosen(data: NDArray[Any], options: PhaseOptions, path: Path) -> NDArray[Any]:
+def _chosen(data: NDArray[Any], options: DataOptions, path: Path) -> NDArray[Any]:
     if options.variable_idx:
         if max(options.variable_idx) >= len(data):
             raise InputError(
@@ -207,7 +207,8 @@ def _chosen(data: NDArray[Any], options: PhaseOptions, path: Path) -> NDArray[An
     return data
 
 
-def _split(source: Source) -> tuple[Source, Source]:
+def split(source: Source) -> tuple[Source, Source]:
+    """The frames to train on, and the last ones to validate on."""
     count = len(source.frames)
     kept = count - math.ceil(count * HELD_OUT) if count > 1 else count
     parts = (source.frames[:kept], source.frames[kept:])

@@ -1,4 +1,4 @@
-"""Fields whose values are whole multiples of a step: packed observations, integers. They are coded as those multiples."""
+"""Fields whose values are multiples of a step: packed observations, integers. They are coded as those multiples."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,9 @@ import numpy as np
 from codectk.arrays import Array
 
 SAMPLE = 4096
-TOLERANCE = 1e-3
+TOLERANCE = 0.1
+"""How far gaps may be from multiples of the least, which the type rounds as it does the values."""
+
 DIGITS = 5
 MOST_STEPS = 1 << 22
 """Above this a lattice is no gain: the multiples fill the mantissa."""
@@ -47,14 +49,14 @@ def detect(valid: Array, bound: float) -> Lattice | None:
         return None
     with np.errstate(over="ignore"):
         gaps = np.diff(sample)
-    distance = float(gaps.min())
+    least = float(gaps.min())
     low, high = float(valid.min()), float(valid.max())
-    steps = (high - low) / distance
-    if distance < bound / 2 or not 1 <= steps <= MOST_STEPS:
+    if least < bound / 2 or not 1 <= (high - low) / least <= MOST_STEPS:
         return None
-    off = np.abs(gaps / distance - np.rint(gaps / distance))
-    if off.max() > TOLERANCE * max(1.0, steps / 1000):
+    counts = np.rint(gaps / least)
+    if np.abs(gaps / least - counts).max() > TOLERANCE:
         return None
+    steps = (high - low) / (float(sample[-1] - sample[0]) / float(counts.sum()))
     distance = (high - low) / round(steps)
     # Packed values are decimals that the type rounds: the lowest and the step as they were written hold more digits.
     for lattice in (Lattice(float(str(valid.min())), float(f"{distance:.{DIGITS}g}")), Lattice(low, distance)):

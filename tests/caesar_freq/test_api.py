@@ -14,8 +14,11 @@ import codectk
 from codectk.arrays import Array, ArrayInfo
 from codectk.container import unpack
 from codectk.dataset import Sample
-from codectk.errors import CodectkError, ContainerError, InputError, OptionsError
+from codectk.errors import CodectkError, ContainerError, InputError, OptionsError, WeightsError, WeightsMismatch
 from codectk_caesar_freq import CAESARFreq, ScientificDataset
+from codectk_caesar_freq.architecture import STUDENT
+
+from .small import moving_waves, part
 
 SHAPE = (2, 1, 11, 40, 25)
 
@@ -136,6 +139,27 @@ def test_transforms_other_than_the_usual_ones_are_used_as_given() -> None:
 )
 def test_the_arguments_choose_the_mode(settings: dict[str, Any], mode: str) -> None:
     assert CAESARFreq(**settings).mode == mode
+
+
+def test_with_weights_frames_between_keyframes_are_predicted(tmp_path: Path) -> None:
+    part(STUDENT).save(tmp_path / "w.safetensors")
+    model = CAESARFreq(tmp_path / "w.safetensors", use_single_step=True, device="cpu", n_frame=7)
+    compressed, _ = model.compress(moving_waves())
+    assert worst(moving_waves(), model.decompress(compressed).numpy()) <= 1e-3
+    with pytest.raises(WeightsError, match="no part diffusion"):
+        CAESARFreq(tmp_path / "w.safetensors").compress(moving_waves())
+    with pytest.raises(OptionsError, match="keyframe"):
+        CAESARFreq(tmp_path / "w.safetensors", use_single_step=True, n_frame=8).compress(moving_waves())
+
+
+def test_a_file_that_needs_weights_opens_with_them_alone(tmp_path: Path) -> None:
+    part(STUDENT).save(tmp_path / "w.safetensors")
+    settings = {"mode": "single_step", "n_frame": 7, "predict": "student", "eb": 1e-2}
+    data = codectk.compress(moving_waves(), "caesar_freq", weights=tmp_path / "w.safetensors", **settings).data
+    x_hat = CAESARFreq(tmp_path / "w.safetensors").decompress(data).numpy()
+    assert worst(moving_waves(), x_hat) <= 1e-2
+    with pytest.raises(WeightsMismatch):
+        CAESARFreq().decompress(data)
 
 
 def test_weights_that_are_not_there_are_an_error(tmp_path: Path) -> None:

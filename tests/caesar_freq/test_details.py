@@ -17,8 +17,11 @@ from codectk.compression import load_codec
 from codectk.container import first_segments, pack, unpack
 from codectk.errors import ContainerError
 from codectk_caesar_freq import codec
+from codectk_caesar_freq.architecture import STUDENT
 from codectk_caesar_freq.details import details
 from codectk_cli.main import cli
+
+from .small import moving_waves, part
 
 
 def field(shape: tuple[int, ...]) -> Array:
@@ -117,6 +120,17 @@ def test_chunks_are_counted_by_method() -> None:
     chunks = about["chunks"]
     assert chunks["number"] == 4 and chunks["T × H × W of the longest"] == "1 × 24 × 40"
     assert chunks["one value"] == 1 and sum(v for v in chunks.values() if isinstance(v, int)) == 8
+
+
+def test_predictions_are_told_with_the_bytes_that_correct_them() -> None:
+    settings = {"mode": "single_step", "n_frame": 7, "interpo_rate": 3, "predict": "linear", "rel_error": 1e-3}
+    data = codectk.compress(moving_waves(), "caesar_freq", weights=part(STUDENT), **settings).data
+    file = unpack(data)
+    about = details(file.header, file.segments)
+    assert about["windows by prediction"] == {"linear": 3} and about["chunks"]["frames between keyframes"] == 1
+    bits = dict(about["bits per value"])
+    assert bits.pop("whole file") == pytest.approx(sum(bits.values()))
+    assert bits["frames between keyframes"] > 0 and bits["coarse bands"] > 0
 
 
 def test_a_file_of_fewer_segments_tells_how_many_chunks_are_whole() -> None:

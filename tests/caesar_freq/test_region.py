@@ -14,9 +14,12 @@ import codectk
 from codectk.arrays import Array
 from codectk.compression import load_codec
 from codectk.container import pack, unpack
-from codectk.errors import CodectkError, ContainerError, InputError, OptionsError, WeightsError
+from codectk.errors import CodectkError, ContainerError, InputError, OptionsError, WeightsMismatch
 from codectk_caesar_freq import open_field
+from codectk_caesar_freq.architecture import STUDENT
 from codectk_caesar_freq.region import OutsideField, touched
+
+from .small import moving_waves, part
 
 PROPERTY = settings(deadline=None, max_examples=60)
 GROUPS = 3
@@ -197,7 +200,7 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
     for header, error in (
         (replace(file.header, codec="sz3"), ContainerError),
         (replace(file.header, bitstream_version=9), ContainerError),
-        (replace(file.header, weights_digest=bytes(8)), WeightsError),
+        (replace(file.header, weights_digest=bytes(8)), WeightsMismatch),
         (replace(file.header, params={}), ContainerError),
     ):
         with pytest.raises(error):
@@ -207,6 +210,17 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.ctk").write_bytes(b"something else")
     with pytest.raises(ContainerError, match=r"x\.ctk is not"):
         open_field(tmp_path / "x.ctk")
+
+
+def test_what_networks_predict_needs_their_weights() -> None:
+    x, weights = moving_waves(), part(STUDENT)
+    settings = {"mode": "single_step", "n_frame": 7, "interpo_rate": 3, "predict": "student", "chunk": "10,20,28"}
+    data = packed(x, weights=weights, **settings)
+    expected = load_codec("caesar_freq", weights).decompress(unpack(data))
+    assert np.array_equal(open_field(io.BytesIO(data), weights)[0, 0, 3:12, ::2], expected[0, 0, 3:12, ::2])
+    for others in (None, part(STUDENT, seed=1)):
+        with pytest.raises(WeightsMismatch):
+            open_field(io.BytesIO(data), others)
 
 
 def test_a_file_closes_with_its_field(tmp_path: Path) -> None:

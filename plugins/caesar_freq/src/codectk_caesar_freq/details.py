@@ -9,7 +9,7 @@ from typing import Any
 
 from codectk.container import Header, pack
 from codectk.errors import ContainerError
-from codectk_caesar_freq import bands, layout, native
+from codectk_caesar_freq import bands, layout, native, windows
 from codectk_caesar_freq.blocks import Block, Method
 from codectk_caesar_freq.bounds import OPTIONS
 from codectk_caesar_freq.codec import chunk_sides
@@ -28,11 +28,12 @@ METHODS = {
     Method.RAW: "without loss",
     Method.FITTED: "fitted wavelet",
     Method.BANDS: "fixed transforms",
+    Method.WINDOWS: "frames between keyframes",
 }
 
 CONTAINER, SIDE = "container", "heads and side data"
 GROUPS = ("coarse bands", "middle bands", "fine bands")
-CORRECTION, LOSSLESS = "correction", "values without loss"
+BETWEEN, CORRECTION, LOSSLESS = "frames between keyframes", "correction", "values without loss"
 
 
 def details(header: Header, segments: Sequence[bytes]) -> dict[str, Any]:
@@ -53,9 +54,12 @@ def details(header: Header, segments: Sequence[bytes]) -> dict[str, Any]:
     sides = chunk_sides(header.params, header.info.shape)
     number = layout.count(header.info.shape, sides)
     blocks = [_block(segments, i, number) for i in range(min(number, len(segments)))]
-    found: Counter[str] = Counter(dict.fromkeys((CONTAINER, SIDE, *GROUPS, CORRECTION, LOSSLESS), 0))
-    for block in blocks:
-        found.update(parts(block))
+    found: Counter[str] = Counter(dict.fromkeys((CONTAINER, SIDE, *GROUPS, BETWEEN, CORRECTION, LOSSLESS), 0))
+    ways: Counter[str] = Counter()
+    for block, chunk in zip(blocks, layout.chunks(header.info.shape, sides), strict=False):
+        found.update(parts(block, chunk.shape[0]))
+        if block.method == Method.WINDOWS:
+            ways.update(windows.METHODS[way] for way in windows.Body.methods_of(block.body))
     whole = len(pack(header, tuple(segments)))
     found[CONTAINER] = whole - sum(map(len, segments))
     found[SIDE] += whole - found.total()  # the lengths of the parts of heads
@@ -65,23 +69,34 @@ def details(header: Header, segments: Sequence[bytes]) -> dict[str, Any]:
         "ratio": header.info.nbytes / whole,
         "variables": _variables(header, rows),
         "chunks": _chunks(blocks, number, len(segments), sides),
+        **({"windows by prediction": dict(ways)} if ways else {}),
         "bits per value": {
             name: 8 * size / header.info.pixels for name, size in [*found.items(), ("whole file", whole)] if size
         },
     }
 
 
-def parts(block: Block) -> dict[str, int]:
-    """Bytes of a block by what they are for, without the lengths of the parts of its head."""
-    found = {SIDE: len(block.specials) + len(block.signs), CORRECTION: len(block.correction) + len(block.exact)}
+def parts(block: Block, frames: int) -> Counter[str]:
+    """Bytes of a block of so many frames by what they are for, without the lengths of the parts of its head.
+
+    Raises:
+        ContainerError: the block makes no sense.
+    """
+    side = len(block.specials) + len(block.signs) + len(block.base)
+    found = Counter({SIDE: side, CORRECTION: len(block.correction) + len(block.exact)})
     if block.method == Method.RAW:
-        return {**found, LOSSLESS: len(block.body)}
-    if block.method == Method.BANDS:
-        coarse, fine, correction = bands.sizes(block.body, "a block")
+        found[LOSSLESS] = len(block.body)
+    elif block.method == Method.BANDS:
+        found[GROUPS[0]], found[GROUPS[-1]], correction = bands.sizes(block.body, "a block")
         found[CORRECTION] += correction
-        return {**found, GROUPS[0]: coarse, GROUPS[-1]: fine}
-    found[SIDE] += len(block.body)
-    return {**found, **dict(zip(GROUPS, map(len, block.groups), strict=True))}
+    elif block.method == Method.WINDOWS:
+        body = windows.Body.unpack(block.body, frames, "a block")
+        found.update(parts(Block.unpack(body.kept, "keyframes"), frames))
+        found[BETWEEN] = sum(map(len, body.corrections))
+    else:
+        found[SIDE] += len(block.body)
+        found.update(dict(zip(GROUPS, map(len, block.groups), strict=True)))
+    return found
 
 
 def _promise(header: Header) -> tuple[str, float, list[list[float]]]:
@@ -136,7 +151,7 @@ def _variables(header: Header, rows: list[list[float]]) -> list[dict[str, Any]]:
 
 
 def _chunks(blocks: Sequence[Block], number: int, segments: int, sides: native.Shape) -> dict[str, Any]:
-    methods = Counter(METHODS.get(block.method, block.method.name.lower()) for block in blocks)
+    methods = Counter(METHODS[block.method] + " over a background" * bool(block.base) for block in blocks)
     about = {"number": number, "T × H × W of the longest": " × ".join(map(str, sides)), **methods}
     if segments < number * native.GROUPS:
         about["with all levels"] = max(0, segments - (native.GROUPS - 1) * number)

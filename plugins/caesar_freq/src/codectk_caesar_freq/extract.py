@@ -26,6 +26,7 @@ class ExtractOptions(Options):
         "...", help="What to extract, as an index of numpy: '0,10:20,:,::2' or '-1,...'; axes left out are whole."
     )
     output: str = option(cli="-o", help="File to write: .npy, .npz, .nc, .h5 or .zarr.")
+    weights: str | None = option(None, cli="-w", help="Weights that the file was made with, if it needs any.")
     levels: int = option(3, ge=1, le=3, help="Groups of levels to read: 1 is the coarsest field, 3 is all.")
     force: bool = option(False, help="Replace the output if it exists.")
 
@@ -41,14 +42,15 @@ def extract(options: ExtractOptions) -> dict[str, Any]:
 
     Raises:
         OptionsError: the region is none, empty, or not within the field.
-        InputError: there is no such file, or the part does not fit into memory.
+        InputError: there is no such file, or the part takes more than 2 GiB.
         ContainerError: the file is damaged, or of another codec.
+        WeightsError: the file needs weights, or others than these.
         OutputError: the output exists already, or cannot be written.
     """
     output = Path(options.output)
     refuse_output(output, options.force)
     index = parse_region(options.region)
-    with open_field(options.file) as field:
+    with open_field(options.file, options.weights) as field:
         if not all(len(wanted) for wanted, _ in ranges(index, field.shape)):
             raise OptionsError(f"The region '{options.region}' holds no value.", f"The field is {field.shape}.")
         x = field.coarse(options.levels)[index]

@@ -15,16 +15,21 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from codectk.arrays import Array
+from codectk.checkpoint import Checkpoint
+from codectk.compression import load_codec
 from codectk.container import MAX_ARRAY_BYTES, Header
-from codectk.errors import CodectkError, ContainerError, InputError, OptionsError, WeightsError, one_line
+from codectk.errors import CodectkError, ContainerError, InputError, OptionsError, WeightsMismatch, one_line
 from codectk.files import check_file
 from codectk.segments import SegmentReader
 from codectk_caesar_freq import layout, native
 from codectk_caesar_freq.codec import chunk_sides, decode_chunk
 from codectk_caesar_freq.layout import Chunk
 from codectk_caesar_freq.plugin import READS
+from codectk_caesar_freq.weights import Learned
 
 CODEC = "caesar_freq"
+
+Weights = str | PathLike[str] | Checkpoint | None
 
 
 class OutsideField(OptionsError, IndexError):
@@ -41,11 +46,13 @@ class Field:
         header: what the file says about itself.
     """
 
-    def __init__(self, stream: BinaryIO, source: str, max_bytes: int) -> None:
+    def __init__(
+        self, stream: BinaryIO, source: str, weights: Weights = None, max_bytes: int = MAX_ARRAY_BYTES
+    ) -> None:
         self._stream, self._source, self._levels, self._max_bytes = stream, source, native.GROUPS, max_bytes
         self._reader = SegmentReader(stream, source)
         self.header: Header = self._reader.header
-        _check(self.header, source)
+        self._learned = _checked(self.header, source, weights)
         self._sides = chunk_sides(self.header.params, self.shape)
         self._number = layout.count(self.shape, self._sides)
         if not 1 <= len(self.header.segment_lengths) <= self._number * native.GROUPS:
@@ -128,7 +135,7 @@ class Field:
         i = int(np.ravel_multi_index(place, [-(-n // side) for n, side in zip(lengths, sides, strict=True)]))
         parts = list(self._parts(i))
         try:
-            values = decode_chunk(parts, chunk, self.header.info, 1)
+            values = decode_chunk(parts, chunk, self.header.info, 1, self._learned)
         except CodectkError as error:
             raise type(error)(f"{self._source}: {error.problem}", error.next_step) from error
         except Exception as error:  # the bytes may be hostile; whatever a decoder trips over is the file's fault
@@ -152,24 +159,27 @@ class Field:
             )
 
 
-def open_field(path: str | PathLike[str] | BinaryIO, max_bytes: int = MAX_ARRAY_BYTES) -> Field:
+def open_field(
+    path: str | PathLike[str] | BinaryIO, weights: Weights = None, max_bytes: int = MAX_ARRAY_BYTES
+) -> Field:
     """Open a field in a `.ctk` file of caesar_freq, to read parts of it.
 
     Args:
         path: the file, or a stream of its bytes that can seek. `with` or `close` closes it.
+        weights: those that the file was made with, if it needs any.
         max_bytes: most that one index, or a chunk of the file, may take in memory.
 
     Raises:
         InputError: there is no such file, or a chunk of it is larger than that.
         ContainerError: it is no file of caesar_freq, damaged in its header, or of a version that is not read here.
-        WeightsError: it needs weights.
+        WeightsError: it needs weights, or others than these.
     """
     if not isinstance(path, str | PathLike):
-        return Field(path, str(getattr(path, "name", "the file")), max_bytes)
+        return Field(path, str(getattr(path, "name", "the file")), weights, max_bytes)
     check_file(Path(path), 1 << 62)
     stream = Path(path).open("rb")  # noqa: SIM115 - it lives as long as the field
     try:
-        return Field(stream, fspath(path), max_bytes)
+        return Field(stream, fspath(path), weights, max_bytes)
     except BaseException:
         stream.close()
         raise
@@ -226,7 +236,8 @@ def _inside(wanted: range, begin: int, length: int) -> tuple[slice, slice]:
     return slice(first, last), slice(start, wanted[last - 1] - begin + 1, wanted.step)
 
 
-def _check(header: Header, source: str) -> None:
+def _checked(header: Header, source: str, weights: Weights) -> Learned | None:
+    """What the weights bring that a file needs, after a check that the file is one of this codec."""
     if header.codec != CODEC:
         raise ContainerError(f"{source} was made by codec {header.codec}, not {CODEC}.", "Use `codectk decompress`.")
     if header.bitstream_version not in READS:
@@ -234,7 +245,14 @@ def _check(header: Header, source: str) -> None:
             f"{source} has bitstream version {header.bitstream_version} of {CODEC}, which is not read here.",
             "If the file is not damaged, update codectk-caesar-freq.",
         )
-    if header.weights_digest is not None:
-        raise WeightsError(f"{source} needs weights.", "Use `codectk decompress -w WEIGHTS`.")
     if header.info.is_image:
         raise ContainerError(f"{source} holds no field.", "The file is damaged.")
+    if header.weights_digest is None:
+        return None
+    loaded = load_codec(CODEC, weights if weights is None or isinstance(weights, Checkpoint) else Path(weights))
+    if loaded.weights_digest != header.weights_digest:
+        raise WeightsMismatch(
+            f"{source} was made with weights {header.weights_digest.hex()}, not these.", "Name those that it needs."
+        )
+    learned: Learned | None = loaded.codec.learned  # type: ignore[attr-defined]
+    return learned

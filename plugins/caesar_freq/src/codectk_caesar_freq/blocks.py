@@ -150,6 +150,8 @@ def decoded(block: Block, context: Context) -> Array:
     special = specials.where if specials else context.special
     if block.method == Method.RAW:
         x = _raw(block.body, context, special)
+    elif block.method == Method.FITTED and context.dtype.kind == "f" and not (block.signs or block.base or block.correction):
+        x = _fitted(block, context, special, context.dtype)
     else:
         values = _values(block, context, special)
         if block.signs:
@@ -176,8 +178,13 @@ def _values(block: Block, context: Context, special: Mask | None) -> native.Doub
         return bands.decode(body, context.shape, context.source)
     if block.method == Method.WINDOWS:
         return _windows(block.body, context, special)
+    return _fitted(block, context, special, np.dtype(np.float64))
+
+
+def _fitted(block: Block, context: Context, special: Mask | None, dtype: np.dtype[np.generic]) -> Array:
+    body = Reader(block.body, 0, len(block.body), context.source)
     streams = [stream if i < context.groups else None for i, stream in enumerate(block.groups)]
-    return fitted.decode(body, streams, context.shape, special, context.threads, context.source)
+    return fitted.decode(body, streams, context.shape, special, context.threads, context.source, dtype)
 
 
 def _base(data: bytes, context: Context) -> native.Doubles:

@@ -142,8 +142,11 @@ class CaesarFreqCodec(Codec):
         ends: list[list[Any]] = [[] for _ in range(x.shape[0])]
         for chunk in layout.chunks(x.shape, longest):
             part = np.ascontiguousarray(x[chunk.slices])
-            valid = part[~specials.find(part, info.fill_value, _mask_of(mask, chunk))]
-            if valid.size:
+            special = specials.find(part, info.fill_value, _mask_of(mask, chunk))
+            valid = part[~special] if special.any() else part
+            if valid.size and valid.dtype.kind == "f":
+                ends[chunk.variable] += specials.ends(valid)
+            elif valid.size:
                 ends[chunk.variable] += [valid.min().item(), valid.max().item()]
         if name == "eb":
             ends = [[end for variable in ends for end in variable]] * x.shape[0]

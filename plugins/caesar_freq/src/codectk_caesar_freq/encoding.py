@@ -16,7 +16,7 @@ import numpy as np
 
 from codectk.arrays import Array
 from codectk.errors import CodectkError
-from codectk_caesar_freq import bands, bounds, fitted, gae, lattice, loglaw, native
+from codectk_caesar_freq import bands, bounds, fitted, gae, lattice, loglaw, native, specials
 from codectk_caesar_freq.background import Place
 from codectk_caesar_freq.bands import Transform
 from codectk_caesar_freq.blocks import Block, Context, Method, cast, check_of, decoded, pack_exact, pack_raw, pack_signs
@@ -95,6 +95,8 @@ class Work:
         """
         block = replace(block, specials=b"" if self.special is None else pack(self.x, self.special))
         x_hat = decoded(Block.unpack(block.pack(), "the block"), self.context(self.x.dtype))
+        if reached := self._plainly_within(x_hat):
+            return replace(block, check=check_of(x_hat)), reached
         gaps = bounds.distances(self.x, x_hat)
         if self.bound.meaning == "mean_square":
             if not bounds.holds(self.bound, gaps, self.special):
@@ -106,6 +108,18 @@ class Work:
             x_hat[wrong] = self.x[wrong]
             gaps[wrong] = 0
         return replace(block, check=check_of(x_hat)), bounds.measure(gaps, self.special)
+
+    def _plainly_within(self, x_hat: Array) -> Reached | None:
+        """What was reached, where one fast pass shows that every value is nearer than an absolute bound."""
+        if self.bound.meaning != "absolute" or self.x.dtype.kind != "f":
+            return None
+        mask = None if self.special is None else self.special.view(np.uint8)
+        found = native.errors(self.x, x_hat, mask, self.bound.value)
+        count = self.x.size if self.special is None else self.x.size - int(np.count_nonzero(self.special))
+        usual = found.largest == 0 or bounds.LEAST_SQUARED < found.largest < bounds.MOST_SQUARED
+        if found.outside or not found.largest < self.bound.value or not usual or not count:
+            return None
+        return Reached(found.largest, float(np.sqrt(found.squares / count)), count)
 
 
 @np.errstate(invalid="ignore")  # NaN among the special values may be signalling ones
@@ -150,7 +164,7 @@ def _candidates(work: Work) -> Iterator[Callable[[], Block]]:
         yield lambda: _relative(work)
         return
     # Halves are taken apart: the sum of two huge values would be infinite.
-    low, high = float(valid.min()), float(valid.max())
+    low, high = specials.ends(valid)
     if _half_spread(low, high) <= work.bound.value or low == high:
         yield lambda: Block(Method.CONSTANT, struct.pack("<d", low / 2 + high / 2))
     if work.bound.meaning == "absolute":

@@ -10,6 +10,7 @@ quantisation, so that a bound on it needs no corrections.
 import struct
 from dataclasses import dataclass, replace
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,8 @@ class Quantiser:
 
     def scaled(self, x: Array, special: Mask | None) -> Array:
         """z of values; 0 where they are special."""
+        if special is None and not self.lattice and not self.double and x.dtype.kind == "f":
+            return native.to_single(np.ascontiguousarray(x), self.offset, self.unit)
         numbers = x.astype(np.float64)
         if special is not None:
             numbers[special] = self.offset
@@ -72,11 +75,9 @@ class Quantiser:
             np.rint(numbers, out=numbers)
         return numbers if self.double else numbers.astype(np.float32)
 
-    def values(self, z_hat: Array) -> Array:
-        """x of z, float64."""
-        values: Array = z_hat * np.float64(self.unit)
-        values += self.offset
-        return values
+    def values(self, z_hat: Array, dtype: Any = np.float64) -> Array:
+        """x of z, float64 or float32."""
+        return native.from_work(z_hat, self.offset, self.unit, dtype)
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,15 @@ def quantised(fitted: Fitted, x: Array, special: Mask | None) -> Array:
 
 
 def decode(
-    reader: Reader, streams: list[bytes | None], shape: native.Shape, special: Mask | None, threads: int, source: str
+    reader: Reader,
+    streams: list[bytes | None],
+    shape: native.Shape,
+    special: Mask | None,
+    threads: int,
+    source: str,
+    dtype: Any = np.float64,
 ) -> Array:
-    """The values of a block, float64 (T, H, W).
+    """The values of a block (T, H, W), of a floating type.
 
     Raises:
         ContainerError: the head does not make sense.
@@ -145,11 +152,11 @@ def decode(
     passes = _passes(shape, ORDERS[order])
     packed = reader.bytes(reader.varint(4 * native.MAX_PASSES * native.TAPS + native.SLACK))
     weights = _unpack_weights(packed, passes, source)
-    dtype = np.float64 if double else np.float32
+    real = np.float64 if double else np.float32
     used = threads if np.prod(shape) > 1 << 14 else 1
     with np.errstate(over="ignore", invalid="ignore"):  # of hostile streams alone
-        z_hat = native.lift_decode(grid, dtype, _bytes(special), weights, float(step), lattice, streams, used)
-        return Quantiser(offset, unit, step, lattice, double).values(z_hat)
+        z_hat = native.lift_decode(grid, real, _bytes(special), weights, float(step), lattice, streams, used)
+        return Quantiser(offset, unit, step, lattice, double).values(z_hat, dtype)
 
 
 def filled(z: Array, special: Mask | None) -> Array:

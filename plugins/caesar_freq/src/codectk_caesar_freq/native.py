@@ -50,6 +50,18 @@ class _Blocks(ctypes.Structure):
     _fields_ = (("shape", _three64), ("blocks", _three64))
 
 
+class Survey(ctypes.Structure):
+    """`Survey` of values.c: `low`, `high`, and how many values are not finite (`odd`)."""
+
+    _fields_ = (("low", ctypes.c_double), ("high", ctypes.c_double), ("odd", ctypes.c_int64))
+
+
+class Errors(ctypes.Structure):
+    """`Errors` of values.c: `largest`, sum of `squares`, and how many are `outside` the bound."""
+
+    _fields_ = (("largest", ctypes.c_double), ("squares", ctypes.c_double), ("outside", ctypes.c_int64))
+
+
 class _Box(ctypes.Structure):
     _fields_ = (("begin", _three64), ("size", _three64), ("parent", _three64))
 
@@ -76,6 +88,12 @@ def library() -> ctypes.CDLL:
     for name, real in (("f32", ctypes.c_float), ("f64", ctypes.c_double)):
         function = getattr(lib, f"caesar_lift_{name}")
         function.argtypes = [grid, *[pointer] * 4, real, i32, pointer, ctypes.POINTER(_Streams), i32]
+        scale = [pointer, i64, ctypes.c_double, ctypes.c_double, pointer]
+        for way in ("to_single", "from_single", "from_double"):
+            getattr(lib, f"caesar_{way}_{name}").argtypes = scale
+        getattr(lib, f"caesar_survey_{name}").argtypes = [pointer, i64, ctypes.POINTER(Survey)]
+        errors = getattr(lib, f"caesar_errors_{name}")
+        errors.argtypes = [pointer, pointer, pointer, i64, ctypes.c_double, ctypes.POINTER(Errors)]
     lib.caesar_context_examples.argtypes = [grid, pointer, pointer, i64, *[pointer] * 3, i64]
     lib.caesar_context_examples.restype = i64
     lib.caesar_dct.argtypes = [pointer, *[i64] * 4, i32]
@@ -201,6 +219,42 @@ def lift_decode(
     where = _address(mask), weights.ctypes.data
     _lift(None, z_hat, grid, *where, step, lattice, q.ctypes.data, ctypes.byref(given), threads)
     return z_hat
+
+
+def _of_type(what: str, x: Array) -> Any:
+    """The function for float32 or float64; arrays must be contiguous."""
+    if x.dtype not in (np.float32, np.float64) or not x.flags.c_contiguous:
+        raise ValueError(f"{what} works on contiguous floats")
+    return getattr(library(), f"caesar_{what}_{'f32' if x.dtype == np.float32 else 'f64'}")
+
+
+def survey(x: Array) -> Survey:
+    """Smallest and largest finite value of floats, and how many are not finite."""
+    found = Survey()
+    _of_type("survey", x)(x.ctypes.data, x.size, found)
+    return found
+
+
+def errors(x: Array, x_hat: Array, mask: Array | None, bound: float) -> Errors:
+    """Errors of floats; those under a mask (uint8) do not count."""
+    found = Errors()
+    _of_type("errors", x)(x.ctypes.data, x_hat.ctypes.data, _address(mask), x.size, bound, found)
+    return found
+
+
+def to_single(x: Array, offset: float, unit: float) -> Array:
+    """(x - offset) / unit in float32, of floats."""
+    z = np.empty(x.shape, np.float32)
+    _of_type("to_single", x)(x.ctypes.data, x.size, offset, unit, z.ctypes.data)
+    return z
+
+
+def from_work(z: Array, offset: float, unit: float, dtype: Any) -> Array:
+    """z unit + offset, computed in float64, as floats of a type."""
+    x = np.empty(z.shape, dtype)
+    way = "from_single" if z.dtype == np.float32 else "from_double"
+    _of_type(way, x)(z.ctypes.data, z.size, offset, unit, x.ctypes.data)
+    return x
 
 
 def dct(x: Doubles, axis: int, blocks: int, inverse: bool = False) -> None:

@@ -50,8 +50,19 @@ def find(x: Array, fill_value: float | int | None, mask: Mask | None) -> Mask:
         fill_value: stands for missing values.
         mask: true where the user wants exact values.
     """
-    special = missing(x, fill_value)
+    if x.dtype.kind == "f" and fill_value is None and x.flags.c_contiguous and not native.survey(x).odd:
+        special = np.zeros(x.shape, bool)
+    else:
+        special = missing(x, fill_value)
     return special if mask is None else special | mask
+
+
+def ends(valid: Array) -> tuple[float, float]:
+    """Smallest and largest of some valid values."""
+    if valid.dtype.kind == "f" and valid.flags.c_contiguous:
+        found = native.survey(valid)
+        return found.low, found.high
+    return float(valid.min()), float(valid.max())
 
 
 def add_still(x: Array, special: Mask) -> Mask:

@@ -374,7 +374,7 @@ def test_a_progressive_run_that_is_stopped_goes_on_to_the_same_weights(fields: P
 
 @pytest.mark.parametrize("balance", [True, False])
 def test_balanced_errors_are_relative_to_those_of_interpolation(tmp_path: Path, balance: bool) -> None:
-    """A network that adds nothing has an error of about 1 in all planes, and in all fields."""
+    """Errors of a network that adds nothing differ less between a slow and a noisy field, and are below 1."""
 
     class Nothing(torch.nn.Module):
         def forward(self, known: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -387,9 +387,9 @@ def test_balanced_errors_are_relative_to_those_of_interpolation(tmp_path: Path, 
     errors = [float(objective(x)["mse"]) for x in (slow, noise)]
     figures = [objective.measure(x, torch.zeros_like(x)) for x in (slow, noise)]
     if balance:
-        assert all(0.6 < error < 1.05 for error in errors)
+        assert 0.15 < errors[0] < errors[1] < 1
     else:
-        assert errors[0] < 0.5 * errors[1]
+        assert errors[0] < 0.1 * errors[1]
         assert all(float(f["loss"]) == pytest.approx(float(f["linear"])) for f in figures)
     assert all(float(f["mse"]) == pytest.approx(float(f["linear"])) for f in figures)
 

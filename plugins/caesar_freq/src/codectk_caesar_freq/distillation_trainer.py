@@ -31,8 +31,9 @@ from codectk_caesar_freq.training import Objective, Phase
 
 WEIGHT = 0.1
 """Of the two additional losses."""
-SMALL = 0.01
-"""Squared errors of interpolation, in steps, below which a plane counts less."""
+SMALL = 0.1
+"""Squared errors of interpolation, in steps, below which a plane counts less: much lower, and what is hardest to predict
+learns nothing; much higher, and what is easiest gets worse."""
 SIZES = (1, 2, 4)
 """The multi-resolution loss compares at full, half and quarter size."""
 
@@ -153,7 +154,7 @@ class Distillation(Objective):
         return figures | {"linear": missing_error(torch.zeros_like(residual), residual, known.mask)}
 
     def _scale(self, residual: Tensor, known: Condition) -> Tensor:
-        """(B, C, 1, 1, 1) or 1: what errors are multiplied with, so that those of interpolation are about 1."""
+        """(B, C, 1, 1, 1) or 1: what errors are multiplied with, so that those of interpolation are nearer to 1."""
         if not self.options.balance:
             return torch.ones_like(residual[:1, :1, :1, :1, :1])
         linear = residual.square().mean((2, 3, 4), keepdim=True) / (1 - known.mask.mean())

@@ -32,8 +32,8 @@ from codectk_caesar_freq.training import Objective, Phase
 WEIGHT = 0.1
 """Of the two additional losses."""
 SMALL = 0.1
-"""Squared errors of interpolation, in steps, below which a plane counts less: much lower, and what is hardest to predict
-learns nothing; much higher, and what is easiest gets worse."""
+"""Squared errors of interpolation, in steps, below which a plane counts less: much lower, and what is hardest to
+predict learns nothing; much higher, and what is easiest gets worse."""
 SIZES = (1, 2, 4)
 """The multi-resolution loss compares at full, half and quarter size."""
 

@@ -20,7 +20,7 @@
 enum { MOST_MAGNITUDE = 4095, LOG_ONE = 2048 };
 enum { AROUND = 22, ROW_MEANS = 2, FEATURES = AROUND + ROW_MEANS + 2, HIDDEN = 16, KINDS = GROUPS * AXES * AXES };
 enum { FIRST_MEAN = AROUND, LAST = AROUND + ROW_MEANS, LAST_BUT_ONE, BIAS };
-enum { LEVEL_SHIFT = 21, MEAN_MEMORY = 3 };
+enum { LEVEL_SHIFT = 21, MEAN_MEMORY = 3, MODELS = 7 };
 
 typedef struct {
     const int16_t *inner;   /* (KINDS, FEATURES + 1, HIDDEN); the last of the rows is added as it is */
@@ -129,8 +129,6 @@ INLINE void gather_logs(Surroundings *s, const Grid *g, const Pass *p, const int
     for (int64_t k = 0; k < m; k++) s->base[k] = (int16_t)((low[k] + high[k]) >> 1);
 }
 
-typedef int16_t Units __attribute__((vector_size(2 * HIDDEN), aligned(2)));
-
 /* Add the upper halves of products. */
 INLINE void add_units(int16_t *units, const int16_t *weights, int32_t log) {
     for (int j = 0; j < HIDDEN; j++) units[j] = (int16_t)(units[j] + ((weights[j] * log) >> 16));
@@ -168,8 +166,8 @@ INLINE void end_row(Surroundings *s, int64_t sum, int64_t m) {
     s->means[1] += (s->means[0] - s->means[1]) >> MEAN_MEMORY;
 }
 
-INLINE void start_by_weights(Model *models, int count, const Contexts *c) {
-    for (int i = 0; i < count; i++) {
+INLINE void start_by_weights(Model *models, const Contexts *c) {
+    for (int i = 0; i < MODELS; i++) {
         for (int level = 0; level < LEVELS; level++)
             for (int d = 0; d < PER_LEVEL; d++) {
                 const uint16_t p = c->starts[(i * LEVELS + level) * PER_LEVEL + d];

@@ -13,11 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "context.h"
 #include "grid.h"
 #include "symbols.h"
 #include "wide.h"
 
-enum { OK = 0, NO_MEMORY = -1, NO_ROOM = -2, WEIGHT_ONE = 4096, MODELS = 7, MOST_MAGNITUDE = 4095 };
+enum { OK = 0, NO_MEMORY = -1, NO_ROOM = -2, WEIGHT_ONE = 4096 };
 
 /* How far the first of the two stages is, in values. */
 typedef struct {
@@ -58,6 +59,7 @@ typedef struct {
     const uint8_t *mask;
     int32_t *q;
     Streams *streams;
+    const Contexts *contexts; /* or NULL */
     int64_t anchors;
     Progress *progress;
     int encode, result;
@@ -65,9 +67,9 @@ typedef struct {
 
 /* What the contexts of a row are made of. */
 typedef struct {
-    uint16_t *energy, *magnitudes; /* (width); those of the whole block */
-    uint16_t *copies;              /* 3 rows of (width + 2) */
-    const uint16_t *none;
+    uint16_t *energy, *magnitudes; /* (width); those of the whole block, or their logarithms where a network reads them */
+    uint16_t *copies;              /* (width + 2) */
+    Surroundings surroundings;
 } Around;
 
 INLINE uint16_t *copy_magnitudes(uint16_t *to, const uint16_t *from, int64_t step, int64_t count) {
@@ -120,10 +122,19 @@ INLINE void gather_energy(Around *a, const Grid *g, const Pass *p, int64_t t, in
 
 INLINE int sign_of(int32_t q) { return (q > 0) - (q < 0) + 1; }
 
+/* What the values after this one know of it. */
+INLINE uint16_t size_of(int32_t q, int learned) {
+    const uint32_t magnitude = q < 0 ? 0u - (uint32_t)q : (uint32_t)q;
+    const uint32_t capped = magnitude > MOST_MAGNITUDE ? MOST_MAGNITUDE : magnitude;
+    return learned ? (uint16_t)log_of[capped] : (uint16_t)capped;
+}
+
+/* `learned` is a constant where this is called. */
 INLINE void code_row(const Coding *c, Around *a, Model *m, Writer *w, Reader *r, const Pass *p, int64_t at, int32_t *q,
-                     const int32_t *above) {
+                     const int32_t *above, int learned) {
     uint32_t last = 0, last_but_one = 0;
     int sign = 1;
+    int64_t sum = 0;
     const int64_t step = p->step[2], count = p->count[2];
     for (int64_t k = 0; k < count; k++) {
         const int64_t i = at + k * step;
@@ -131,19 +142,19 @@ INLINE void code_row(const Coding *c, Around *a, Model *m, Writer *w, Reader *r,
             q[k] = 0;
             continue;
         }
-        const int level = level_of(a->energy[k] + 8 * last + 2 * last_but_one);
+        const int level = learned ? level_by_network(&a->surroundings, c->contexts, k, (int32_t)last, (int32_t)last_but_one)
+                                  : level_of(a->energy[k] + 8 * last + 2 * last_but_one);
         const int signs = 3 * sign + (above ? sign_of(above[k]) : 1);
         if (w)
             put_symbol(w, m, level, signs, q[k]);
         else
             q[k] = get_symbol(r, m, level, signs);
-        uint32_t magnitude = q[k] < 0 ? 0u - (uint32_t)q[k] : (uint32_t)q[k];
-        magnitude = magnitude > MOST_MAGNITUDE ? MOST_MAGNITUDE : magnitude;
-        a->magnitudes[i] = (uint16_t)magnitude;
         last_but_one = last;
-        last = magnitude;
+        last = a->magnitudes[i] = size_of(q[k], learned);
+        sum += last;
         sign = sign_of(q[k]);
     }
+    if (learned) end_row(&a->surroundings, sum, count);
 }
 
 INLINE void code_anchors(const Coding *c, Model *m, Writer *w, Reader *r) {
@@ -155,18 +166,31 @@ INLINE void code_anchors(const Coding *c, Model *m, Writer *w, Reader *r) {
     }
 }
 
-INLINE void code_pass(const Coding *c, Around *a, Model *m, Writer *w, Reader *r, const Pass *p, int64_t *done) {
+INLINE void code_pass(const Coding *c, Around *a, Model *m, Writer *w, Reader *r, const Pass *p, int64_t *done, int learned) {
     const Grid *g = c->grid;
+    if (learned) begin_pass(&a->surroundings, p);
     for (int64_t i = 0; i < p->count[0]; i++)
         for (int64_t j = 0; j < p->count[1]; j++) {
             const int64_t t = p->begin[0] + i * p->step[0], h = p->begin[1] + j * p->step[1], n = p->count[2];
             int32_t *q = c->q + *done;
-            gather_energy(a, g, p, t, h);
+            const int64_t at = t * row_stride(g, 0) + h * row_stride(g, 1) + p->begin[2];
+            if (learned) {
+                gather_logs(&a->surroundings, g, p, (const int16_t *)a->magnitudes, t, h);
+                sum_units(&a->surroundings, c->contexts, n);
+            } else {
+                gather_energy(a, g, p, t, h);
+            }
             *done += n;
             if (w) wait_for(c->progress, *done);
-            code_row(c, a, m, w, r, p, t * row_stride(g, 0) + h * row_stride(g, 1) + p->begin[2], q, j ? q - n : NULL);
+            code_row(c, a, m, w, r, p, at, q, j ? q - n : NULL, learned);
             if (r) announce(c->progress, *done);
         }
+}
+
+INLINE void free_around(Around *a) {
+    free(a->magnitudes);
+    free(a->energy);
+    free(a->surroundings.rows);
 }
 
 INLINE int make_around(Around *a, const Grid *g) {
@@ -174,9 +198,8 @@ INLINE int make_around(Around *a, const Grid *g) {
     a->magnitudes = calloc(all, sizeof(uint16_t));
     a->energy = malloc(sizeof(uint16_t) * (2 * width + 4));
     a->copies = a->energy + width;
-    if (a->magnitudes && a->energy) return OK;
-    free(a->magnitudes);
-    free(a->energy);
+    if (!make_surroundings(&a->surroundings, g->shape[2]) && a->magnitudes && a->energy) return OK;
+    free_around(a);
     return NO_MEMORY;
 }
 
@@ -191,6 +214,7 @@ INLINE int code_groups(Coding *c) {
         return NO_MEMORY;
     }
     for (int i = 0; i < MODELS; i++) start_model(models + i);
+    if (c->contexts) start_by_weights(models, c->contexts);
     int64_t done = c->anchors;
     int n = 0, result = OK;
     for (int group = 0; group < GROUPS; group++) {
@@ -212,8 +236,10 @@ INLINE int code_groups(Coding *c) {
                 memset(c->q + done, 0, sizeof(int32_t) * (size_t)p->values);
                 done += p->values;
                 announce(c->progress, done);
+            } else if (c->contexts) {
+                code_pass(c, &around, models + model_of(p), w, r, p, &done, 1);
             } else {
-                code_pass(c, &around, models + model_of(p), w, r, p, &done);
+                code_pass(c, &around, models + model_of(p), w, r, p, &done, 0);
             }
         }
         if (!w) continue;
@@ -221,8 +247,7 @@ INLINE int code_groups(Coding *c) {
         c->streams->size[group] = w->size;
         if (w->size > w->room) result = NO_ROOM;
     }
-    free(around.magnitudes);
-    free(around.energy);
+    free_around(&around);
     free(models);
     return result;
 }
@@ -275,14 +300,14 @@ INLINE int64_t count_anchors(const Grid *g) {
     }                                                                                                                  \
     /* Quantise and code `z`, or decode (`z` NULL). `streams` NULL: quantise alone. */                                  \
     EXPORT int caesar_lift_##NAME(const Grid *g, const REAL *z, REAL *z_hat, const uint8_t *mask, const int16_t *w,     \
-                                  REAL step, int lattice, int32_t *q, Streams *streams, int threads) {                 \
+                                  REAL step, int lattice, int32_t *q, Streams *streams, const Contexts *contexts, int threads) {               \
         Pass passes[MAX_PASSES];                                                                                       \
         const int n = list_passes(g, passes);                                                                          \
         const int64_t anchors = count_anchors(g);                                                                      \
         Progress progress = {0};                                                                                       \
         Field_##NAME field = {.z = z, .z_hat = z_hat, .mask = mask, .q = q, .step = step, .lattice = lattice};         \
         Coding coding = {.grid = g, .passes = passes, .count = n, .mask = mask, .q = q, .streams = streams,            \
-                         .anchors = anchors, .progress = &progress, .encode = z != NULL};                              \
+                         .contexts = contexts, .anchors = anchors, .progress = &progress, .encode = z != NULL};                              \
         if (!streams) return predict_##NAME(g, passes, n, &field, w, anchors, &progress);                              \
         pthread_t thread;                                                                                              \
         const int parallel = threads > 1 && !pthread_create(&thread, NULL, run_coding, &coding);                       \

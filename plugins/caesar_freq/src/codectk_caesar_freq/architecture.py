@@ -11,9 +11,9 @@ DISTRIBUTION = "codectk-caesar-freq"
 BITSTREAM_VERSION = 1
 
 COMPRESSOR, DIFFUSION, STUDENT = "freq_compressor", "diffusion", "single_step_diffusion"
-BACKGROUND = "background"
+BACKGROUND, CONTEXTS = "background", "contexts"
 NETWORKS = (COMPRESSOR, DIFFUSION, STUDENT)
-PARTS = (*NETWORKS, BACKGROUND)
+PARTS = (*NETWORKS, BACKGROUND, CONTEXTS)
 """Parts of a weights file: names of its tensors begin with one of these and a dot."""
 
 WIDEST = 4096
@@ -70,6 +70,12 @@ class BackgroundConfig(Options):
     count: int = option(1, ge=1, le=4096, help="How many variables.")
 
 
+class ContextsConfig(Options):
+    """The context network of the fitted wavelet, whose sizes are part of the format."""
+
+    hidden: Literal[16] = option(16, help="Hidden units.")
+
+
 Model = TypeVar("Model", bound=Options)
 
 PART_CONFIGS: dict[str, type[Options]] = {
@@ -77,6 +83,7 @@ PART_CONFIGS: dict[str, type[Options]] = {
     DIFFUSION: UNetConfig,
     STUDENT: StudentConfig,
     BACKGROUND: BackgroundConfig,
+    CONTEXTS: ContextsConfig,
 }
 
 

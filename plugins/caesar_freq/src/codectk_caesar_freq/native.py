@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codectk.arrays import Array
 from codectk.errors import CodectkError, ContainerError, PluginError
 
 LIBRARY = Path(__file__).parent / "_native.so"
@@ -24,6 +23,9 @@ SLACK = 4096
 """Bytes of an output buffer beyond four for each value; streams that need more are not worth their name."""
 
 Shape = tuple[int, int, int]
+Array = NDArray[Any]
+"""Numbers to compute with, of any type."""
+
 Weights = NDArray[np.int16]
 Integers = NDArray[np.int32]
 Doubles = NDArray[np.float64]
@@ -44,6 +46,15 @@ class Grid(ctypes.Structure):
 
 class _Streams(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p * GROUPS), ("size", ctypes.c_int64 * GROUPS), ("room", ctypes.c_int64))
+
+
+class ContextWeights(ctypes.Structure):
+    """`Contexts` of context.h; see `contexts.Contexts`, which checks what the pointers lead to."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("inner", "outer", "offset", "starts", "signs")),
+        ("seen", ctypes.c_int32),
+    )
 
 
 class _Blocks(ctypes.Structure):
@@ -87,7 +98,8 @@ def library() -> ctypes.CDLL:
     lib.caesar_fit.argtypes = [grid, pointer, pointer, ctypes.c_double, i64, pointer, pointer]
     for name, real in (("f32", ctypes.c_float), ("f64", ctypes.c_double)):
         function = getattr(lib, f"caesar_lift_{name}")
-        function.argtypes = [grid, *[pointer] * 4, real, i32, pointer, ctypes.POINTER(_Streams), i32]
+        streams, contexts = ctypes.POINTER(_Streams), ctypes.POINTER(ContextWeights)
+        function.argtypes = [grid, *[pointer] * 4, real, i32, pointer, streams, contexts, i32]
         scale = [pointer, i64, ctypes.c_double, ctypes.c_double, pointer]
         for way in ("to_single", "from_single", "from_double"):
             getattr(lib, f"caesar_{way}_{name}").argtypes = scale
@@ -139,13 +151,21 @@ def _lift(z: Array | None, z_hat: Array, grid: Grid, *rest: Any) -> int:
 
 
 def lift_encode(
-    grid: Grid, z: Array, mask: Array | None, weights: Weights, step: float, lattice: bool, threads: int
+    grid: Grid,
+    z: Array,
+    mask: Array | None,
+    weights: Weights,
+    step: float,
+    lattice: bool,
+    threads: int,
+    contexts: ContextWeights | None = None,
 ) -> tuple[list[bytes], Array]:
     """Quantise and code a block; see lifting.c.
 
     Args:
         z: float32 or float64 (T, H, W), contiguous; |z| / step below 2^30.
         step: distance of quantised values; with `lattice` an odd integer, and z holds integers.
+        contexts: of the network that foresees magnitudes, or None for fixed sums of those around.
 
     Returns:
         The streams of the groups of levels, and the values as the decoder will have them.
@@ -159,21 +179,21 @@ def lift_encode(
     data = (ctypes.c_void_p * GROUPS)(*(buffer.ctypes.data for buffer in buffers))
     streams = _Streams(data, (ctypes.c_int64 * GROUPS)(), room)
     where = _address(mask), weights.ctypes.data
-    _lift(z, z_hat, grid, *where, step, lattice, q.ctypes.data, ctypes.byref(streams), threads)
+    _lift(z, z_hat, grid, *where, step, lattice, q.ctypes.data, ctypes.byref(streams), contexts, threads)
     return [buffer[:size].tobytes() for buffer, size in zip(buffers, streams.size, strict=True)], z_hat
 
 
 def lift_quantise(grid: Grid, z: Array, mask: Array | None, weights: Weights, step: float) -> Array:
     """The values as a decoder would have them, without coding."""
     z_hat, q = np.empty_like(z), np.empty(z.size, np.int32)
-    _lift(z, z_hat, grid, _address(mask), weights.ctypes.data, step, False, q.ctypes.data, None, 1)
+    _lift(z, z_hat, grid, _address(mask), weights.ctypes.data, step, False, q.ctypes.data, None, None, 1)
     return z_hat
 
 
 def lift_symbols(grid: Grid, z: Array, mask: Array | None, weights: Weights, step: float) -> Integers:
     """The quantised values in the order of the passes, anchors first, (T·H·W,)."""
     z_hat, q = np.empty_like(z), np.empty(z.size, np.int32)
-    _lift(z, z_hat, grid, _address(mask), weights.ctypes.data, step, False, q.ctypes.data, None, 1)
+    _lift(z, z_hat, grid, _address(mask), weights.ctypes.data, step, False, q.ctypes.data, None, None, 1)
     return q
 
 
@@ -208,6 +228,7 @@ def lift_decode(
     lattice: bool,
     streams: Sequence[bytes | None],
     threads: int,
+    contexts: ContextWeights | None = None,
 ) -> Array:
     """The values of a block; of groups whose stream is None all quantised values are 0."""
     z_hat = np.empty(tuple(grid.shape), dtype)
@@ -217,7 +238,7 @@ def lift_decode(
     sizes = (ctypes.c_int64 * GROUPS)(*(len(s) if s is not None else 0 for s in streams))
     given = _Streams(pointers, sizes, 0)
     where = _address(mask), weights.ctypes.data
-    _lift(None, z_hat, grid, *where, step, lattice, q.ctypes.data, ctypes.byref(given), threads)
+    _lift(None, z_hat, grid, *where, step, lattice, q.ctypes.data, ctypes.byref(given), contexts, threads)
     return z_hat
 
 

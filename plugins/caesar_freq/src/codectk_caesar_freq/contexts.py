@@ -1,0 +1,105 @@
+"""The context network of the fitted wavelet: how large a quantised value will be, from the magnitudes around it.
+
+    logarithms of 24 magnitudes around, and of the means of rows ─ 16 hidden units ─ level ─> adaptive chances
+                                                                                     └ which begin as they were trained
+
+Everything is integers (`native/context.h` does the arithmetic), so that encoder and decoder agree on every machine. Each
+kind of pass has weights of its own. A small relative of the hyperpriors of learned image codecs (Ballé et al., 2018): it
+chooses tables, and no weights can break a bound.
+"""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codectk.checkpoint import Checkpoint
+from codectk.errors import WeightsError
+from codectk_caesar_freq.architecture import CONTEXTS, parts_of
+from codectk_caesar_freq.native import FEATURES, ContextWeights
+
+KINDS, HIDDEN, MODELS, LEVELS, UNARY, PER_LEVEL, SIGN_CONTEXTS = 27, 16, 7, 48, 14, 18, 9
+"""As in context.h and symbols.h."""
+
+LOG_ONE, INNER_ONE, OUTER_ONE, LEVEL_ONE = 2048, 1 << 14, 1 << 12, 1 << 21
+"""What stands for 1 in logarithms, which count octaves; in weights; and in levels. A hidden unit counts 1/512 octaves."""
+
+HIDDEN_ONE = LOG_ONE * INNER_ONE >> 16
+MOST_OUTER = 65535
+"""Sum of the output's weights, beyond which its sums could leave 32 bits."""
+
+MOST_SEEN = 126
+
+_TYPES = {
+    "inner": (np.int16, (KINDS, FEATURES + 1, HIDDEN)),
+    "outer": (np.int16, (KINDS, HIDDEN)),
+    "offset": (np.int32, (KINDS,)),
+    "starts": (np.uint16, (MODELS, LEVELS, PER_LEVEL)),
+    "signs": (np.uint16, (MODELS, SIGN_CONTEXTS)),
+    "seen": (np.int32, (1,)),
+}
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Weights of the network and chances to begin with.
+
+    Attributes:
+        inner: int16 (KINDS, FEATURES + 1, HIDDEN), in 1/INNER_ONE; of each kind of pass, the last row is added as it is.
+        outer: int16 (KINDS, HIDDEN), levels per octave in 1/OUTER_ONE.
+        offset: int32 (KINDS,), levels in 1/LEVEL_ONE.
+        starts: uint16 (MODELS, LEVELS, PER_LEVEL), chances of a 1 in 1/65536.
+        signs: uint16 (MODELS, SIGN_CONTEXTS), chances of a minus.
+        seen: int32 (1,), how many decisions those chances count for.
+
+    Raises:
+        WeightsError: types or shapes are others, or numbers out of their range.
+    """
+
+    inner: NDArray[np.int16]
+    outer: NDArray[np.int16]
+    offset: NDArray[np.int32]
+    starts: NDArray[np.uint16]
+    signs: NDArray[np.uint16]
+    seen: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        for name, (dtype, shape) in _TYPES.items():
+            tensor = getattr(self, name)
+            if tensor.dtype != dtype or tensor.shape != shape:
+                raise _damaged(f"{name} is {tensor.dtype} {tensor.shape}")
+            object.__setattr__(self, name, np.ascontiguousarray(tensor))  # its address goes to the compiled part
+        if np.abs(self.outer.astype(np.int64)).sum(axis=1).max() > MOST_OUTER:
+            raise _damaged("the output's weights are too large")
+        if not 0 <= int(self.seen[0]) <= MOST_SEEN:
+            raise _damaged(f"seen is {int(self.seen[0])}")
+
+    @cached_property
+    def native(self) -> ContextWeights:
+        """For the compiled part; valid as long as this object."""
+        names = ("inner", "outer", "offset", "starts", "signs")
+        return ContextWeights(*(getattr(self, name).ctypes.data for name in names), int(self.seen[0]))
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint) -> "Contexts | None":
+        """From weights with that part; None from weights without.
+
+        Raises:
+            WeightsError: the part is damaged.
+        """
+        if CONTEXTS not in parts_of(checkpoint):
+            return None
+        found = {name: checkpoint.tensors.get(f"{CONTEXTS}.{name}") for name in _TYPES}
+        absent = next((name for name, tensor in found.items() if tensor is None), None)
+        if absent is not None:
+            raise _damaged(f"there is no {absent}")
+        return cls(**found)  # type: ignore[arg-type]
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """The tensors of a weights file."""
+        return {f"{CONTEXTS}.{field.name}": getattr(self, field.name) for field in fields(self)}
+
+
+def _damaged(reason: str) -> WeightsError:
+    return WeightsError(f"The weights' part {CONTEXTS} is damaged: {reason}.", "Train it again.")

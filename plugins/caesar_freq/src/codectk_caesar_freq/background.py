@@ -8,17 +8,17 @@ Empirical orthogonal functions, Lorenz 1956. A base is made of integers, product
 
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codectk.arrays import Array
 from codectk.checkpoint import Checkpoint
 from codectk.container import Reader, varint
 from codectk.errors import ContainerError, WeightsError
 from codectk_caesar_freq import native
 from codectk_caesar_freq.architecture import BACKGROUND, BackgroundConfig, parts_of
-from codectk_caesar_freq.native import Doubles, Integers
+from codectk_caesar_freq.native import Array, Doubles, Integers
 from codectk_caesar_freq.specials import Mask
 
 MOST_MODES = 256
@@ -149,11 +149,11 @@ def fit(frames: Array, count: int) -> Background:
     return Background(mean, np.rint(modes / unit).astype(np.int16).reshape(len(kept), *mean.shape), unit)
 
 
-def tensors_of(backgrounds: Backgrounds) -> dict[str, NDArray[np.generic]]:
+def tensors_of(backgrounds: Backgrounds) -> dict[str, NDArray[Any]]:
     """The tensors of a weights file."""
-    found: dict[str, NDArray[np.generic]] = {}
+    found: dict[str, NDArray[Any]] = {}
     for i, entry in enumerate(backgrounds.entries):
-        parts = {"mean": entry.mean, "modes": entry.modes, "unit": np.array([entry.unit])}
+        parts: dict[str, NDArray[Any]] = {"mean": entry.mean, "modes": entry.modes, "unit": np.array([entry.unit])}
         found |= {f"{BACKGROUND}.{i}.{name}": tensor for name, tensor in parts.items()}
     return found
 
@@ -164,7 +164,7 @@ def _entry(checkpoint: Checkpoint, i: int) -> Background:
         mean is not None
         and modes is not None
         and unit is not None
-        and (mean.dtype, modes.dtype, unit.dtype) == (np.float32, np.int16, np.float64)
+        and [t.dtype.name for t in (mean, modes, unit)] == ["float32", "int16", "float64"]
         and mean.ndim == 2
         and mean.size > 0
         and modes.shape[1:] == mean.shape

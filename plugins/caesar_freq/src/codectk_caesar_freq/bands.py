@@ -9,15 +9,16 @@ Orthonormal transforms keep sums of squares (CDF 9/7 nearly), so they serve boun
 
 import struct
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from codectk.arrays import Array
 from codectk.container import Reader, varint
 from codectk.errors import ContainerError
 from codectk_caesar_freq import native
 from codectk_caesar_freq.fitted import filled
-from codectk_caesar_freq.native import Doubles, Integers
+from codectk_caesar_freq.native import Array, Doubles, Integers
 from codectk_caesar_freq.specials import Mask
 
 WAVELETS = ("none", "haar", "cdf97")
@@ -67,8 +68,9 @@ class Transform:
 
     def boxes(self, shape: native.Shape) -> list[native.Box]:
         """The detail bands, coarse ones first."""
-        parts, boxes, coarser = self.parts(shape), [], {}
-        for whole, low in reversed(list(zip(parts, parts[1:], strict=False))):
+        parts, boxes = self.parts(shape), []
+        coarser: dict[int, tuple[int, ...]] = {}
+        for whole, low in reversed(list(pairwise(parts))):
             bands = {}
             for number in range(1, 8):
                 high = [number >> 2 & 1, number >> 1 & 1, number & 1]
@@ -136,7 +138,9 @@ class Bands:
         below = np.zeros(CENTRES + 2)
         below[1 : CENTRES + 1] = np.array(self.centres) / POINTS
         magnitude = np.abs(self.q)
-        c = magnitude - below[np.clip(magnitude, 0, CENTRES + 1)]  # |-2^31|, of hostile streams alone, is negative
+        c: Doubles = (
+            magnitude - below[np.clip(magnitude, 0, CENTRES + 1)]
+        )  # |-2^31| is negative
         c *= np.sign(self.q)
         c *= self.step
         return c
@@ -269,7 +273,7 @@ def as_pointwise(bands: Bands) -> Bands:
     return replace(bands, centres=(0,) * CENTRES)
 
 
-def _low_plan(transform: Transform, low: native.Shape) -> dict[str, object]:
+def _low_plan(transform: Transform, low: native.Shape) -> dict[str, Any]:
     if transform.dct:
         return {"blocks": transform.blocks(low)}
     return {"boxes": [((0, 0, 0), low, NOWHERE)]}

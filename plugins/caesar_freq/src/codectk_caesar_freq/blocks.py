@@ -1,4 +1,4 @@
-"""The stream of one block [T, H, W]: special values, a method's bytes, and exact values where the method missed the bound.
+"""The stream of one block [T, H, W]: special values, a method's bytes, and exact values where it missed the bound.
 
     head    u8 method, u8 flags, u32 CRC-32 of the decoded values
             special values   varint length, bytes    (flag 1)
@@ -20,17 +20,18 @@ from enum import IntEnum
 
 import numpy as np
 
-from codectk.arrays import Array
 from codectk.container import Reader, varint
 from codectk.errors import ContainerError, DesyncError
 from codectk_caesar_freq import bands, fitted, gae, loglaw, native, windows
 from codectk_caesar_freq.background import Place
+from codectk_caesar_freq.native import Array
 from codectk_caesar_freq.specials import Mask, inflate, shuffled, unpack, unshuffled
 from codectk_caesar_freq.weights import Learned
 
 HEAD = "<BBI"
 HEAD_BYTES = struct.calcsize(HEAD)
-OPTIONAL = 5
+OPTIONAL = ("specials", "signs", "correction", "exact", "base")
+"""Parts of the head in their order; bit i of the flags says whether part i is there."""
 
 
 class Method(IntEnum):
@@ -68,7 +69,7 @@ class Block:
 
     def pack(self) -> list[bytes]:
         """Head and groups; the head is in front of the first group."""
-        optional = (self.specials, self.signs, self.correction, self.exact, self.base)
+        optional = [getattr(self, name) for name in OPTIONAL]
         flags = sum(1 << i for i, part in enumerate(optional) if part)
         head = struct.pack(HEAD, self.method, flags, self.check) + b"".join(
             varint(len(part)) + part for part in optional if part
@@ -86,12 +87,13 @@ class Block:
         head = parts[0] or b""
         reader = Reader(head, 0, len(head), source)
         method, flags, check = struct.unpack(HEAD, reader.bytes(HEAD_BYTES))
-        if method not in list(Method) or flags >> OPTIONAL:
+        if method not in list(Method) or flags >> len(OPTIONAL):
             raise ContainerError(f"{source} holds a block of an unknown form.", "Update codectk-caesar-freq.")
-        optional = [reader.bytes(reader.varint(len(head))) if flags >> i & 1 else b"" for i in range(OPTIONAL)]
+        optional = [reader.bytes(reader.varint(len(head))) if flags >> i & 1 else b"" for i in range(len(OPTIONAL))]
         body = reader.bytes(reader.varint(len(head)))
         groups = (head[reader.at :], *(part or b"" for part in parts[1:]))
-        return cls(Method(method), body, groups, *optional, check)
+        named = dict(zip(OPTIONAL, optional, strict=True))
+        return cls(Method(method), body, groups, **named, check=check)
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,11 @@ def decoded(block: Block, context: Context) -> Array:
     special = specials.where if specials else context.special
     if block.method == Method.RAW:
         x = _raw(block.body, context, special)
-    elif block.method == Method.FITTED and context.dtype.kind == "f" and not (block.signs or block.base or block.correction):
+    elif (
+        block.method == Method.FITTED
+        and context.dtype.kind == "f"
+        and not (block.signs or block.base or block.correction)
+    ):
         x = _fitted(block, context, special, context.dtype)
     else:
         values = _values(block, context, special)

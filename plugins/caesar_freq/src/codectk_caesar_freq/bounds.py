@@ -8,8 +8,8 @@
     psnr p           20 log10((max - min) / root mean square error) >= p dB     mean_square (max - min) 10^(-p / 20)
     eb e             root mean square error of each 8×8 patch <= e (max - min)  patch e (max - min of all variables)
 
-max and min are those of a variable's valid values. All bounds hold for valid values of the decoded file, in its own type.
-A bound that is a product is meant as float64 has it.
+max and min are those of a variable's valid values. All bounds hold for valid values of the decoded file,
+in its own type. A bound that is a product is meant as float64 has it.
 """
 
 import sys
@@ -19,8 +19,8 @@ from typing import Literal
 
 import numpy as np
 
-from codectk.arrays import Array
 from codectk_caesar_freq import gae
+from codectk_caesar_freq.native import Array
 from codectk_caesar_freq.specials import Mask
 
 Meaning = Literal["absolute", "relative", "mean_square", "patch"]

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from codectk.arrays import Array, ArrayInfo
+from codectk.arrays import ArrayInfo
 from codectk.checkpoint import Checkpoint
 from codectk.codec import Codec, Encoded
 from codectk.container import MAX_SEGMENTS
@@ -27,6 +27,7 @@ from codectk_caesar_freq.background import Place
 from codectk_caesar_freq.bands import Transform
 from codectk_caesar_freq.bounds import Bound, Reached
 from codectk_caesar_freq.layout import Chunk
+from codectk_caesar_freq.native import Array
 from codectk_caesar_freq.options import DecodeOptions, EncodeOptions
 from codectk_caesar_freq.specials import Mask
 from codectk_caesar_freq.weights import Learned, check_mode

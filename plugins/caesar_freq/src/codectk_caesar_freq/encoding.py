@@ -10,17 +10,18 @@ What nothing else can hold is stored without loss.
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from math import frexp, ldexp
 
 import numpy as np
 
-from codectk.arrays import Array
 from codectk.errors import CodectkError
 from codectk_caesar_freq import bands, bounds, fitted, gae, lattice, loglaw, native, specials
 from codectk_caesar_freq.background import Place
 from codectk_caesar_freq.bands import Transform
 from codectk_caesar_freq.blocks import Block, Context, Method, cast, check_of, decoded, pack_exact, pack_raw, pack_signs
 from codectk_caesar_freq.bounds import Bound, Reached
+from codectk_caesar_freq.native import Array
 from codectk_caesar_freq.specials import Mask, pack
 from codectk_caesar_freq.weights import Learned
 
@@ -194,7 +195,7 @@ def _pointwise(work: Work, low: float, high: float) -> Iterator[Callable[[], Blo
     radii = found.radii(bound, rounding) if found else []
     if found and (not half or (2 * radii[0] + 1) * found.distance >= LATTICE_WORTH * 2 * bound):
         for radius in radii:
-            yield lambda radius=radius: _fitted(work, fitted.Quantiser.of(found, radius))
+            yield partial(_fitted, work, fitted.Quantiser.of(found, radius))
     elif half and _half_spread(low, high) / half <= fitted.MOST_DOUBLE:
         yield lambda: _fitted(work, fitted.Quantiser.within(low, high, half))
 
@@ -207,7 +208,7 @@ def _lossless_lattice(work: Work) -> Iterator[Callable[[], Block]]:
 
 
 def inner_half(work: Work, low: float, high: float) -> float:
-    """Half a step such that a value in the block's type is within the bound in spite of all rounding; 0 if there is none."""
+    """Half a step such that a value in the block's type keeps to the bound in spite of all rounding; 0 if none does."""
     half = work.bound.value - unit_of(work, max(abs(low), abs(high))) / 2
     if not half > work.bound.value / 4:
         return 0.0
@@ -320,11 +321,12 @@ def _patches(work: Work) -> Iterator[Callable[[], Block]]:
         target = share * work.bound.value
         inner = replace(work, bound=Bound("mean_square", target))
         for candidate in _mean_square(inner):
-            yield lambda candidate=candidate: _with_correction(work, candidate())
+            yield partial(_corrected_patches, work, candidate)
 
 
-def _with_correction(work: Work, block: Block) -> Block:
+def _corrected_patches(work: Work, candidate: Callable[[], Block]) -> Block:
     """The block with the correction that brings every patch within the bound, in the precision of its type."""
+    block = candidate()
     if block.method == Method.RAW:
         return block
     # Decoded in float64, where only the places of special values matter.

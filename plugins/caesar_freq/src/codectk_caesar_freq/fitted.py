@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from codectk.arrays import Array
 from codectk.container import Reader, varint
 from codectk.errors import ContainerError
 from codectk_caesar_freq import native
 from codectk_caesar_freq.lattice import Lattice
+from codectk_caesar_freq.native import Array
 from codectk_caesar_freq.specials import Mask
 
 ORDERS = tuple(permutations(range(native.AXES)))

@@ -2,9 +2,9 @@
 
     x - x_hat ─ patches over the bound ─ principal components ─ fewest coefficients that meet the bound ─ contexts
 
-As in the GAE of CAESAR: coefficients are quantised in steps of twice the bound, so that keeping all of them meets it. Other
-than there, the greatest coefficients are coded in the order of the components by adaptive contexts, the basis is 16-bit
-integers, and where few patches need a correction it is the cosine basis, which takes no bytes.
+As in the GAE of CAESAR: coefficients are quantised in steps of twice the bound, so that keeping all of them meets it.
+Other than there, the greatest coefficients are coded in the order of the components by adaptive contexts, the basis is
+16-bit integers, and where few patches need a correction it is the cosine basis, which takes no bytes.
 """
 
 import struct
@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codectk.arrays import Array
 from codectk.container import Reader, varint
 from codectk.errors import ContainerError
 from codectk_caesar_freq import native
-from codectk_caesar_freq.native import Doubles, Integers
+from codectk_caesar_freq.native import Array, Doubles, Integers
 from codectk_caesar_freq.specials import Mask
 
 SIDE = 8

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codectk.arrays import Array
+from codectk_caesar_freq.native import Array
 
 SAMPLE = 4096
 TOLERANCE = 0.1
@@ -41,20 +41,20 @@ class Lattice:
 def detect(valid: Array, bound: float) -> Lattice | None:
     """The lattice of a block's valid values (N,), if there is one that a bound can use."""
     if valid.dtype.kind in "iu":
-        low, high = int(valid.min()), int(valid.max())
-        wide = high - low > MOST_STEPS or max(abs(low), abs(high)) > 1 << 52
-        return None if wide else Lattice(float(low), 1.0)
+        least, most = int(valid.min()), int(valid.max())
+        wide = most - least > MOST_STEPS or max(abs(least), abs(most)) > 1 << 52
+        return None if wide else Lattice(float(least), 1.0)
     sample = np.unique(valid[:: len(valid) // SAMPLE + 1]).astype(np.float64)
     if len(sample) < 2:
         return None
     with np.errstate(over="ignore"):
         gaps = np.diff(sample)
-    least = float(gaps.min())
+    gap = float(gaps.min())
     low, high = float(valid.min()), float(valid.max())
-    if least < bound / 2 or not 1 <= (high - low) / least <= MOST_STEPS:
+    if gap < bound / 2 or not 1 <= (high - low) / gap <= MOST_STEPS:
         return None
-    counts = np.rint(gaps / least)
-    if np.abs(gaps / least - counts).max() > TOLERANCE:
+    counts = np.rint(gaps / gap)
+    if np.abs(gaps / gap - counts).max() > TOLERANCE:
         return None
     steps = (high - low) / (float(sample[-1] - sample[0]) / float(counts.sum()))
     distance = (high - low) / round(steps)

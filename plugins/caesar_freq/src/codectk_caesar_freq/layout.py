@@ -1,7 +1,7 @@
 """Fields of rank 1 to 5 as [V, S, T, H, W], and the chunks that are coded one by one.
 
-Shorter shapes are the last letters: [H, W] is one variable, one section, one time. Bounds that speak of a variable's range
-take it from all of V's slice.
+Shorter shapes are the last letters: [H, W] is one variable, one section, one time. Bounds that speak of a variable's
+range take it from all of V's slice.
 """
 
 from collections.abc import Iterator, Sequence

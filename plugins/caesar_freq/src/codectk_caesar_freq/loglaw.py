@@ -5,8 +5,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from codectk.arrays import Array
-from codectk_caesar_freq.native import Doubles
+from codectk_caesar_freq.native import Array, Doubles
 
 LOG_2 = 0.6931471805599453
 TERMS = list(accumulate(range(1, 18), lambda term, k: term * LOG_2 / k, initial=1.0))

@@ -8,7 +8,7 @@ CODECTK_API = 1
 READS = (1,)
 """Bitstream versions that this release decodes."""
 
-PAPER = "CAESAR-Freq, after Li et al., 'CAESAR: a unified framework for foundation and generative models for efficient compression of scientific data', Appl. Sci. 15(16) 8977, 2025"
+PAPER = "CAESAR-Freq, after CAESAR, Appl. Sci. 2025, 15(16), 8977, and arXiv:2507.02129"
 
 
 @hookimpl

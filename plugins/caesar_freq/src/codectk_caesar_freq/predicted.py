@@ -1,10 +1,11 @@
-"""Encoding with weights: a base from a background, or frames between keyframes from networks; what is left is corrected.
+"""Encoding with weights: a base from a background, or frames between keyframes from networks, and what that leaves.
 
 Whatever is predicted, a block is taken only if it is smaller than the one without predictions.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -42,12 +43,11 @@ def encode(work: Work, mode: str, layout: Layout, forced: str | None = None) -> 
     Raises:
         CodectkError: see `encoding.encode`.
     """
+    best: tuple[Block, Reached] | None = None
     if forced is None or mode not in MODES:
         best = encoding.encode(work)
         if mode == "transform" or work.bound.meaning == "relative" or not work.valid.size:
             return best
-    else:
-        best = None  # type: ignore[assignment]
     for candidate in _candidates(work, mode, layout, forced):
         try:
             block = candidate()
@@ -76,7 +76,7 @@ def _candidates(work: Work, mode: str, layout: Layout, forced: str | None) -> It
         return
     most = len(work.learned.backgrounds.entries[number].modes)
     for count in sorted({min(count, most) for count in COUNTS}):
-        yield lambda count=count: _over_background(work, number, count)
+        yield partial(_over_background, work, number, count)
 
 
 def _over_background(work: Work, number: int, count: int) -> Block | None:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codectk.arrays import Array, missing
+from codectk.arrays import missing
 from codectk.container import Reader, varint
 from codectk.errors import ContainerError
 from codectk_caesar_freq import native
+from codectk_caesar_freq.native import Array
 
 Mask = NDArray[np.bool_]
 
@@ -66,7 +67,7 @@ def ends(valid: Array) -> tuple[float, float]:
 
 
 def add_still(x: Array, special: Mask) -> Mask:
-    """`special`, with places whose value never changes where those are many: land in a field of the sea, for example."""
+    """`special`, with places whose value never changes if those are many: land in a field of the sea."""
     if x.shape[0] < STILL_TIMES:
         return special
     still = (x[0] == x[-1]) & (x[0] == x[x.shape[0] // 2]) & ~special.any(axis=0)

@@ -5,9 +5,10 @@
     kept frames: keyframes of predicted windows, all frames of direct ones, and what is left at the end ─> a block
     other frames - prediction from decoded keyframes ─> another block
 
-    body    u8 n_frame, u8 interpo_rate, varint windows, one byte for each; the two blocks, each as three varint lengths and bytes
+    body    u8 n_frame, u8 interpo_rate, varint windows, one byte for each; the two blocks,
+            each as three varint lengths and bytes
 
-Predictions have the same bits on every machine (see `learned.exact`), so that the bound holds wherever a file is opened.
+Predictions have the same bits on every machine (see `learned.exact`), so that the bound holds wherever a file opens.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,11 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codectk.arrays import Array
 from codectk.container import Reader, varint
 from codectk.errors import ContainerError
 from codectk_caesar_freq import native
-from codectk_caesar_freq.native import Doubles
+from codectk_caesar_freq.native import Array, Doubles
 from codectk_caesar_freq.specials import Mask
 from codectk_caesar_freq.weights import Learned
 
@@ -60,7 +60,8 @@ class Layout:
     def between(self, window: int) -> NDArray[np.int64]:
         """The other frames of a window."""
         inside = np.arange(self.n_frame)
-        return self.begin(window) + inside[inside % self.interpo_rate != 0]
+        frames: NDArray[np.int64] = self.begin(window) + inside[inside % self.interpo_rate != 0]
+        return frames
 
     def predicted(self, methods: Methods) -> NDArray[np.bool_]:
         """Which frames are predicted."""
@@ -102,7 +103,8 @@ def _window(method: str, keys: Doubles, layout: Layout, window: int, learned: Le
     if method == "skip":
         return before
     share = np.array([t % rate / rate for t in frames])[:, None, None]
-    return before + (keys[[t // rate + 1 for t in frames]] - before) * share
+    between: Doubles = before + (keys[[t // rate + 1 for t in frames]] - before) * share
+    return between
 
 
 @dataclass(frozen=True)

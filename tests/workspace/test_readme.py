@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import netCDF4
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,6 +26,10 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "FOLDER").mkdir()
     for place in ("photo.jpg", "FOLDER/one.jpg"):
         small.resize((640, 480), Image.Resampling.BICUBIC).save(tmp_path / place)
+    with netCDF4.Dataset(tmp_path / "climate.nc", "w") as dataset:
+        for dimension, length in {"time": 4, "lat": 6, "lon": 8}.items():
+            dataset.createDimension(dimension, length)
+        dataset.createVariable("t2m", "f4", ("time", "lat", "lon"))[:] = rng.standard_normal((4, 6, 8))
     return tmp_path
 
 
@@ -39,7 +44,7 @@ def test_the_command_examples_run(folder: Path) -> None:
     commands = [
         line.strip().split("#")[0].strip() for line in block.splitlines() if line.strip().startswith("codectk ")
     ]
-    assert len(commands) == 12
+    assert len(commands) == 14
     (folder / "run").mkdir()
     Checkpoint.open(WEIGHTS).save(folder / "run" / "weights.safetensors")
     for command in commands:

@@ -138,9 +138,7 @@ class Bands:
         below = np.zeros(CENTRES + 2)
         below[1 : CENTRES + 1] = np.array(self.centres) / POINTS
         magnitude = np.abs(self.q)
-        c: Doubles = (
-            magnitude - below[np.clip(magnitude, 0, CENTRES + 1)]
-        )  # |-2^31| is negative
+        c: Doubles = magnitude - below[np.clip(magnitude, 0, CENTRES + 1)]  # |-2^31| is negative
         c *= np.sign(self.q)
         c *= self.step
         return c

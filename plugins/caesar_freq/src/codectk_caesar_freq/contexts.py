@@ -3,9 +3,9 @@
     logarithms of 24 magnitudes around, and of the means of rows ─ 16 hidden units ─ level ─> adaptive chances
                                                                                      └ which begin as they were trained
 
-Everything is integers (`native/context.h` does the arithmetic), so that encoder and decoder agree on every machine. Each
-kind of pass has weights of its own. A small relative of the hyperpriors of learned image codecs (Ballé et al., 2018): it
-chooses tables, and no weights can break a bound.
+Everything is integers (`native/context.h` does the arithmetic), so that encoder and decoder agree on every machine.
+Each kind of pass has weights of its own. A small relative of the hyperpriors of learned image codecs (Ballé et al.,
+2018): it chooses tables, and no weights can break a bound.
 """
 
 from dataclasses import dataclass, fields
@@ -23,7 +23,7 @@ KINDS, HIDDEN, MODELS, LEVELS, UNARY, PER_LEVEL, SIGN_CONTEXTS = 27, 16, 7, 48, 
 """As in context.h and symbols.h."""
 
 LOG_ONE, INNER_ONE, OUTER_ONE, LEVEL_ONE = 2048, 1 << 14, 1 << 12, 1 << 21
-"""What stands for 1 in logarithms, which count octaves; in weights; and in levels. A hidden unit counts 1/512 octaves."""
+"""What stands for 1 in logarithms, which count octaves; in weights; in levels. A hidden unit counts 1/512 octaves."""
 
 HIDDEN_ONE = LOG_ONE * INNER_ONE >> 16
 MOST_OUTER = 65535
@@ -46,7 +46,7 @@ class Contexts:
     """Weights of the network and chances to begin with.
 
     Attributes:
-        inner: int16 (KINDS, FEATURES + 1, HIDDEN), in 1/INNER_ONE; of each kind of pass, the last row is added as it is.
+        inner: int16 (KINDS, FEATURES + 1, HIDDEN), in 1/INNER_ONE; of each kind of pass, the last row is added as is.
         outer: int16 (KINDS, HIDDEN), levels per octave in 1/OUTER_ONE.
         offset: int32 (KINDS,), levels in 1/LEVEL_ONE.
         starts: uint16 (MODELS, LEVELS, PER_LEVEL), chances of a 1 in 1/65536.

@@ -59,7 +59,7 @@ def decoded(
     return codec.decompress(unpack(packed.data)), len(packed.data), dict(packed.notes)
 
 
-@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(case=CASES)
 def test_random_fields_keep_to_their_bounds(
     case: Case, codec: LoadedCodec, tmp_path_factory: pytest.TempPathFactory
@@ -67,7 +67,7 @@ def test_random_fields_keep_to_their_bounds(
     assert not problems(*make(case, tmp_path_factory.mktemp("mask")), codec)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_fields_of_the_long_check_keep_to_their_bounds(seed: int, codec: LoadedCodec, tmp_path: Path) -> None:
     assert not problems(*make(random_case(seed), tmp_path), codec)
 
@@ -83,7 +83,9 @@ def test_every_bound_holds_for_every_kind(option: str, kind: str, codec: LoadedC
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_shape_holds_with_every_transform(shape: tuple[int, ...], codec: LoadedCodec) -> None:
     x = waves(shape, "float64")
-    for wavelet, bound in product(WAVELETS, ({"rel_error": 1e-3}, {"nrmse": 1e-3}, {"eb": 1e-3})):
+    for wavelet, bound in zip(
+        WAVELETS, ({"rel_error": 1e-3}, {"nrmse": 1e-3}, {"eb": 1e-3}, {"psnr": 60.0}, {"abs_error": 1e-3}), strict=True
+    ):
         assert not problems(x, info_of(x), {**wavelet, **bound}, codec)
 
 

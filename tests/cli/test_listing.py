@@ -70,6 +70,8 @@ def test_list_of_one_kind_as_json(codectk: Run) -> None:
         ["train", "--help"],
         ["train", "frappe", "--help"],
         ["compress", "-c", "frappe", "--help"],
+        ["compress", "-c", "caesar_freq", "--help"],
+        ["info", "caesar_freq"],
         ["evaluate", "--help"],
         ["demo", "--help"],
     ],

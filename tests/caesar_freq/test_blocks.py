@@ -4,6 +4,7 @@ import struct
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 import pywt
 from scipy.fft import dctn
 
-from codectk.arrays import Array
-from codectk.container import Reader, varint
+from codectk.arrays import Array, ArrayInfo
+from codectk.compression import load_codec
+from codectk.container import Reader, unpack, varint
 from codectk.errors import CodectkError, ContainerError, DesyncError
 from codectk_caesar_freq import bands, blocks, encoding, fitted, gae, lattice, layout, loglaw, native, specials
 from codectk_caesar_freq.bands import Bands, Transform
@@ -493,6 +495,20 @@ def test_heads_that_make_no_sense_are_refused(change: Callable[[bytes], bytes], 
     parts = block.pack()
     with pytest.raises(ContainerError, match=message):
         Block.unpack([change(parts[0]), *parts[1:]], "it")
+
+
+def test_more_chunks_than_a_file_can_hold_are_refused_uncounted() -> None:
+    """A hundred million chunks of one value take a hundred bytes to announce."""
+    codec, x = load_codec("caesar_freq"), np.zeros((1, 1), np.uint8)
+    file = unpack(codec.compress(x, ArrayInfo("field/u8", x.shape)).data)
+    huge = replace(file, header=replace(file.header, info=ArrayInfo("field/u8", (10_000, 10_000))))
+    assert huge.header.params["chunk"] == [1, 1, 1]
+
+    def run() -> None:
+        with pytest.raises(ContainerError, match="chunks"):
+            codec.decompress(huge)
+
+    assert peak_of(run) < 1 << 20
 
 
 def test_exact_values_beyond_the_block_are_refused() -> None:

@@ -120,8 +120,10 @@ class CaesarFreqCodec(Codec):
         """
         longest = chunk_sides(encoded.params, info.shape)
         number = layout.count(info.shape, longest)
-        if not 1 <= len(encoded.segments) <= number * native.GROUPS:
-            raise ContainerError("There are no segments, or more than chunks.", "Copy or download the file again.")
+        if number * native.GROUPS > MAX_SEGMENTS or not 1 <= len(encoded.segments) <= number * native.GROUPS:
+            raise ContainerError(
+                "There are no segments, too many chunks, or fewer than segments.", "Copy or download the file again."
+            )
         x = _room(info, options.memory_bytes)
         whole = layout.as_five(x)
         threads = options.threads if number == 1 else 1

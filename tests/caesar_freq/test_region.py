@@ -58,10 +58,11 @@ def indices(draw: st.DrawFn) -> tuple[tuple[int, ...], Any]:
     places = st.integers(-13, 13)
     steps = st.integers(-12, 12).filter(bool)
     slices = st.builds(slice, st.none() | places, st.none() | places, st.none() | steps)
-    parts = [draw(st.integers(-n, n - 1) | slices) for n in shape[: draw(st.integers(0, len(shape)))]]
+    front = draw(st.integers(0, len(shape)))
+    parts: list[Any] = [draw(st.integers(-n, n - 1) | slices) for n in shape[:front]]
     if draw(st.booleans()):
-        at = draw(st.integers(0, len(parts)))
-        parts.insert(at, ...)
+        behind = draw(st.integers(front, len(shape)))
+        parts += [..., *(draw(st.integers(-n, n - 1) | slices) for n in shape[behind:])]
     return shape, tuple(parts) if len(parts) != 1 or draw(st.booleans()) else parts[0]
 
 

@@ -4,9 +4,8 @@
        logarithms of 22 magnitudes around (known before the row), means of rows ─┐
        logarithms of the two values just before in the row ──────────────────────┴─ 16 hidden units ─ level
 
-   Every kind of pass has weights of its own. All is in integers, and 16 bits wide where possible: the product of a weight
-   and a logarithm keeps its upper half, so that a processor does 16 of them at once. Sums of hidden units wrap where
-   weights are absurd, alike on every machine; those of the output cannot, as `contexts.py` checks. */
+   Every kind of pass has weights of its own. All is in integers of 16 bits, and products keep their upper half, so that a
+   processor does 16 of them at once. No sum leaves 16 bits, as `contexts.py` checks. */
 
 #ifndef CONTEXT_H
 #define CONTEXT_H
@@ -20,12 +19,12 @@
 enum { MOST_MAGNITUDE = 4095, LOG_ONE = 2048 };
 enum { AROUND = 22, ROW_MEANS = 2, FEATURES = AROUND + ROW_MEANS + 2, HIDDEN = 16, KINDS = GROUPS * AXES * AXES };
 enum { FIRST_MEAN = AROUND, LAST = AROUND + ROW_MEANS, LAST_BUT_ONE, BIAS };
-enum { LEVEL_SHIFT = 21, MEAN_MEMORY = 3, MODELS = 7 };
+enum { LEVEL_SHIFT = 7, MEAN_MEMORY = 3, AT_ONCE = 4, MODELS = 7 };
 
 typedef struct {
     const int16_t *inner;   /* (KINDS, FEATURES + 1, HIDDEN); the last of the rows is added as it is */
     const int16_t *outer;   /* (KINDS, HIDDEN) */
-    const int32_t *offset;  /* (KINDS) */
+    const int16_t *offset;  /* (KINDS) */
     const uint16_t *starts; /* (MODELS, LEVELS, PER_LEVEL): chances at the start */
     const uint16_t *signs;  /* (MODELS, SIGN_CONTEXTS) */
     int32_t seen;           /* how many decisions they count for */
@@ -80,18 +79,18 @@ INLINE void list_around(const Pass *p, Tap *taps) {
 typedef struct {
     Sources sources;
     int kind;
-    int16_t *rows, *base, *hidden; /* (AROUND, width + 2 PAD), (width), (width, HIDDEN) */
+    int16_t *rows, *base, *hidden; /* (AROUND, width + 2 PAD), (width + AT_ONCE), (same, HIDDEN) */
     const int16_t *source[AROUND];
     int64_t width;
-    int32_t means[ROW_MEANS]; /* of logarithms: of the row before, and of rows before, running */
+    int16_t means[ROW_MEANS]; /* of logarithms: of the row before, and of rows before, running */
 } Surroundings;
 
 INLINE int make_surroundings(Surroundings *s, int64_t width) {
     *s = (Surroundings){.width = width};
-    s->rows = malloc(sizeof(int16_t) * (size_t)(AROUND * (width + 2 * PAD) + (1 + HIDDEN) * width));
+    s->rows = calloc((size_t)(AROUND * (width + 2 * PAD) + (1 + HIDDEN) * (width + AT_ONCE)), sizeof(int16_t));
     if (!s->rows) return -1;
     s->base = s->rows + AROUND * (width + 2 * PAD);
-    s->hidden = s->base + width;
+    s->hidden = s->base + width + AT_ONCE;
     return 0;
 }
 
@@ -129,41 +128,63 @@ INLINE void gather_logs(Surroundings *s, const Grid *g, const Pass *p, const int
     for (int64_t k = 0; k < m; k++) s->base[k] = (int16_t)((low[k] + high[k]) >> 1);
 }
 
-/* Add the upper halves of products. */
-INLINE void add_units(int16_t *units, const int16_t *weights, int32_t log) {
-    for (int j = 0; j < HIDDEN; j++) units[j] = (int16_t)(units[j] + ((weights[j] * log) >> 16));
+/* All hidden units of a value: a vector, so that one instruction serves 16 of them (or 8). */
+typedef int16_t Units __attribute__((vector_size(2 * HIDDEN), aligned(2)));
+
+/* Add the upper halves of the products of a row of weights with one feature. Compilers know this loop as one instruction. */
+INLINE void add_feature(Units *sum, const int16_t *weights, int16_t x) {
+    int16_t products[HIDDEN];
+    Units vector;
+    for (int j = 0; j < HIDDEN; j++) products[j] = (int16_t)((weights[j] * x) >> 16);
+    memcpy(&vector, products, sizeof vector);
+    *sum += vector;
 }
 
-/* Hidden units of a row, but for the two values just before. */
+INLINE const int16_t *weights_of(const Contexts *c, int kind) { return c->inner + kind * (FEATURES + 1) * HIDDEN; }
+
+/* Hidden units of a row, but for the two values just before. Four values at once, so that weights are loaded once. */
 INLINE void sum_units(Surroundings *s, const Contexts *c, int64_t m) {
-    const int16_t *weights = c->inner + s->kind * (FEATURES + 1) * HIDDEN;
-    int16_t start[HIDDEN];
-    memcpy(start, weights + BIAS * HIDDEN, sizeof start);
-    for (int i = 0; i < ROW_MEANS; i++) add_units(start, weights + (FIRST_MEAN + i) * HIDDEN, s->means[i]);
-    for (int64_t k = 0; k < m; k++) {
-        int16_t units[HIDDEN];
-        memcpy(units, start, sizeof start);
-        for (int i = 0; i < AROUND; i++) add_units(units, weights + i * HIDDEN, s->source[i][k]);
-        memcpy(s->hidden + k * HIDDEN, units, sizeof units);
+    const int16_t *weights = weights_of(c, s->kind);
+    Units start;
+    memcpy(&start, weights + BIAS * HIDDEN, sizeof start);
+    for (int i = 0; i < ROW_MEANS; i++) add_feature(&start, weights + (FIRST_MEAN + i) * HIDDEN, s->means[i]);
+    for (int64_t k = 0; k < m; k += AT_ONCE) {
+        Units a = start, b = start, c = start, d = start;
+        for (int i = 0; i < AROUND; i++) {
+            const int16_t *x = s->source[i] + k;
+            const int16_t *row = weights + i * HIDDEN;
+            add_feature(&a, row, x[0]);
+            add_feature(&b, row, x[1]);
+            add_feature(&c, row, x[2]);
+            add_feature(&d, row, x[3]);
+        }
+        const Units all[AT_ONCE] = {a, b, c, d};
+        memcpy(s->hidden + k * HIDDEN, all, sizeof all);
     }
 }
 
-INLINE int level_by_network(const Surroundings *s, const Contexts *c, int64_t k, int32_t last, int32_t last_but_one) {
-    const int16_t *weights = c->inner + s->kind * (FEATURES + 1) * HIDDEN, *outer = c->outer + s->kind * HIDDEN;
-    int16_t units[HIDDEN];
-    memcpy(units, s->hidden + k * HIDDEN, sizeof units);
-    add_units(units, weights + LAST_BUT_ONE * HIDDEN, last_but_one);
-    add_units(units, weights + LAST * HIDDEN, last);
-    int32_t sum = 0;
-    for (int j = 0; j < HIDDEN; j++) sum += outer[j] * (int32_t)(units[j] > 0 ? units[j] : 0);
-    const int64_t level = ((int64_t)sum + c->offset[s->kind]) >> LEVEL_SHIFT;
-    return level < 0 ? 0 : level >= LEVELS ? LEVELS - 1 : (int)level;
+INLINE int level_by_network(const Surroundings *s, const Contexts *c, int64_t k, int16_t last, int16_t last_but_one) {
+    const int16_t *weights = weights_of(c, s->kind), *outer = c->outer + s->kind * HIDDEN;
+    int16_t positive[HIDDEN], products[HIDDEN], sum = 0;
+    Units units;
+    memcpy(&units, s->hidden + k * HIDDEN, sizeof units);
+    add_feature(&units, weights + LAST_BUT_ONE * HIDDEN, last_but_one);
+    add_feature(&units, weights + LAST * HIDDEN, last);
+    units &= units > 0;
+    memcpy(positive, &units, sizeof units);
+    for (int j = 0; j < HIDDEN; j++) products[j] = (int16_t)((positive[j] * outer[j]) >> 16);
+    memcpy(&units, products, sizeof units); /* so that the next loop is one of vectors, too */
+    memcpy(products, &units, sizeof units);
+    for (int j = 0; j < HIDDEN; j++) sum = (int16_t)(sum + products[j]);
+    sum = (int16_t)(sum + c->offset[s->kind]);
+    const int level = sum >> LEVEL_SHIFT;
+    return level < 0 ? 0 : level >= LEVELS ? LEVELS - 1 : level;
 }
 
 /* After a row: take in the sum of its logarithms. */
 INLINE void end_row(Surroundings *s, int64_t sum, int64_t m) {
-    s->means[0] = (int32_t)(sum / m);
-    s->means[1] += (s->means[0] - s->means[1]) >> MEAN_MEMORY;
+    s->means[0] = (int16_t)(sum / m);
+    s->means[1] = (int16_t)(s->means[1] + ((s->means[0] - s->means[1]) >> MEAN_MEMORY));
 }
 
 INLINE void start_by_weights(Model *models, const Contexts *c) {

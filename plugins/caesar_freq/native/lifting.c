@@ -142,7 +142,7 @@ INLINE void code_row(const Coding *c, Around *a, Model *m, Writer *w, Reader *r,
             q[k] = 0;
             continue;
         }
-        const int level = learned ? level_by_network(&a->surroundings, c->contexts, k, (int32_t)last, (int32_t)last_but_one)
+        const int level = learned ? level_by_network(&a->surroundings, c->contexts, k, (int16_t)last, (int16_t)last_but_one)
                                   : level_of(a->energy[k] + 8 * last + 2 * last_but_one);
         const int signs = 3 * sign + (above ? sign_of(above[k]) : 1);
         if (w)

@@ -22,19 +22,18 @@ from codectk_caesar_freq.native import FEATURES, ContextWeights
 KINDS, HIDDEN, MODELS, LEVELS, UNARY, PER_LEVEL, SIGN_CONTEXTS = 27, 16, 7, 48, 14, 18, 9
 """As in context.h and symbols.h."""
 
-LOG_ONE, INNER_ONE, OUTER_ONE, LEVEL_ONE = 2048, 1 << 14, 1 << 12, 1 << 21
-"""What stands for 1 in logarithms, which count octaves; in weights; in levels. A hidden unit counts 1/512 octaves."""
+MOST_LOG, LOG_ONE = 24576, 2048
+"""The largest logarithm, and what stands for an octave."""
 
-HIDDEN_ONE = LOG_ONE * INNER_ONE >> 16
-MOST_OUTER = 65535
-"""Sum of the output's weights, beyond which its sums could leave 32 bits."""
+LEVEL_ONE = 128
+"""What stands for a level in the network's output."""
 
 MOST_SEEN = 126
 
 _TYPES = {
     "inner": (np.int16, (KINDS, FEATURES + 1, HIDDEN)),
     "outer": (np.int16, (KINDS, HIDDEN)),
-    "offset": (np.int32, (KINDS,)),
+    "offset": (np.int16, (KINDS,)),
     "starts": (np.uint16, (MODELS, LEVELS, PER_LEVEL)),
     "signs": (np.uint16, (MODELS, SIGN_CONTEXTS)),
     "seen": (np.int32, (1,)),
@@ -46,9 +45,9 @@ class Contexts:
     """Weights of the network and chances to begin with.
 
     Attributes:
-        inner: int16 (KINDS, FEATURES + 1, HIDDEN), in 1/INNER_ONE; of each kind of pass, the last row is added as is.
-        outer: int16 (KINDS, HIDDEN), levels per octave in 1/OUTER_ONE.
-        offset: int32 (KINDS,), levels in 1/LEVEL_ONE.
+        inner: int16 (KINDS, FEATURES + 1, HIDDEN), in 2^-16; of each kind of pass, the last row is added as it is.
+        outer: int16 (KINDS, HIDDEN), in 2^-16.
+        offset: int16 (KINDS,), levels in 1/LEVEL_ONE, as is the output.
         starts: uint16 (MODELS, LEVELS, PER_LEVEL), chances of a 1 in 1/65536.
         signs: uint16 (MODELS, SIGN_CONTEXTS), chances of a minus.
         seen: int32 (1,), how many decisions those chances count for.
@@ -59,7 +58,7 @@ class Contexts:
 
     inner: NDArray[np.int16]
     outer: NDArray[np.int16]
-    offset: NDArray[np.int32]
+    offset: NDArray[np.int16]
     starts: NDArray[np.uint16]
     signs: NDArray[np.uint16]
     seen: NDArray[np.int32]
@@ -70,8 +69,8 @@ class Contexts:
             if tensor.dtype != dtype or tensor.shape != shape:
                 raise _damaged(f"{name} is {tensor.dtype} {tensor.shape}")
             object.__setattr__(self, name, np.ascontiguousarray(tensor))  # its address goes to the compiled part
-        if np.abs(self.outer.astype(np.int64)).sum(axis=1).max() > MOST_OUTER:
-            raise _damaged("the output's weights are too large")
+        if max(reach(self.inner, self.outer, self.offset)) > np.iinfo(np.int16).max:
+            raise _damaged("its sums leave 16 bits")
         if not 0 <= int(self.seen[0]) <= MOST_SEEN:
             raise _damaged(f"seen is {int(self.seen[0])}")
 
@@ -99,6 +98,14 @@ class Contexts:
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """The tensors of a weights file."""
         return {f"{CONTEXTS}.{field.name}": getattr(self, field.name) for field in fields(self)}
+
+
+def reach(inner: NDArray[np.int16], outer: NDArray[np.int16], offset: NDArray[np.int16]) -> tuple[int, int]:
+    """How far from 0 hidden units and outputs may get, whatever the magnitudes are."""
+    weights = np.abs(inner.astype(np.int64))
+    hidden = ((weights[:, :-1] * MOST_LOG >> 16) + 1).sum(axis=1) + weights[:, -1]
+    output = ((np.abs(outer.astype(np.int64)) * hidden >> 16) + 1).sum(axis=1) + np.abs(offset.astype(np.int64))
+    return int(hidden.max()), int(output.max())
 
 
 def _damaged(reason: str) -> WeightsError:

@@ -16,6 +16,9 @@ NETWORKS = (COMPRESSOR, DIFFUSION, STUDENT)
 PARTS = (*NETWORKS, BACKGROUND, CONTEXTS)
 """Parts of a weights file: names of its tensors begin with one of these and a dot."""
 
+TENSORS = "tensors"
+"""Where the configuration says how many tensors there are."""
+
 WIDEST = 4096
 
 

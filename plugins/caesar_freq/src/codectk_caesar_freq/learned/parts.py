@@ -16,6 +16,7 @@ from codectk_caesar_freq.architecture import (
     BITSTREAM_VERSION,
     CODEC,
     DISTRIBUTION,
+    TENSORS,
     CompressorConfig,
     FrequencyConfig,
     StudentConfig,
@@ -118,7 +119,8 @@ def make_checkpoint(
     training: Mapping[str, Any],
     licence: str = "that of the training data",
 ) -> Checkpoint:
-    """A weights file of this codec."""
+    """A weights file of this codec. It knows how many tensors it has, so that a part is missed before it is used."""
+    config = {**config, TENSORS: len(tensors)}
     return Checkpoint(
         tensors=tensors,
         codec=CODEC,

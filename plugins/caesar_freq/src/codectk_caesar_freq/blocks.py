@@ -190,7 +190,8 @@ def _values(block: Block, context: Context, special: Mask | None) -> native.Doub
 def _fitted(block: Block, context: Context, special: Mask | None, dtype: np.dtype[np.generic]) -> Array:
     body = Reader(block.body, 0, len(block.body), context.source)
     streams = [stream if i < context.groups else None for i, stream in enumerate(block.groups)]
-    return fitted.decode(body, streams, context.shape, special, context.threads, context.source, dtype)
+    contexts = context.learned.contexts if context.learned else None
+    return fitted.decode(body, streams, context.shape, special, context.threads, context.source, dtype, contexts)
 
 
 def _base(data: bytes, context: Context) -> native.Doubles:

@@ -110,7 +110,8 @@ class CaesarFreqCodec(Codec):
             "lossless_chunks": float(sum(result.lossless for result in results)),
         }
         params = {"bound": [name, value], "chunk": list(longest), "variables": rows}
-        return Encoded(params, segments, notes=notes, needs_weights=any(result.needs_weights for result in results))
+        needed = any(result.needs_weights for result in results)
+        return Encoded(params, segments, notes=notes, messages=_messages(results, name, value), needs_weights=needed)
 
     def decode(self, encoded: Encoded, info: ArrayInfo, options: DecodeOptions) -> Array:
         """The field, or a coarser one where fine levels are missing.
@@ -250,7 +251,8 @@ def _encode_chunk(field: Field, plan: encoding.Plan, options: EncodeOptions, chu
     forced = None if options.predict == "auto" else options.predict
     block, reached = predicted.encode(work, options.mode, windows, forced)
     reached.add(Reached(count=count - reached.count))  # valid values that came back exactly all the same
-    return Result(block.pack(), reached, block.method == blocks.Method.RAW, predicted.needs_weights(block))
+    needs_weights = predicted.needs_weights(block, part.shape[0])
+    return Result(block.pack(), reached, block.method == blocks.Method.RAW, needs_weights)
 
 
 def place_of(chunk: Chunk, shape: tuple[int, ...]) -> Place:
@@ -268,6 +270,15 @@ def _by_variable(results: Sequence[Result], chunks: Iterator[Chunk], variables: 
     for result, chunk in zip(results, chunks, strict=True):
         reached[chunk.variable].add(result.reached)
     return reached
+
+
+def _messages(results: Sequence[Result], name: str, value: float) -> tuple[str, ...]:
+    """What a user who asked for a bound should know."""
+    exact = sum(result.lossless for result in results)
+    if not exact:
+        return ()
+    parts = "the field is" if exact == len(results) else f"{exact} of {len(results)} chunks are"
+    return (f"{parts} stored without loss, since nothing else keeps to {name} {value:g} or takes fewer bytes.",)
 
 
 def _map(function: Callable[[Any], Any], items: Any, threads: int) -> Iterator[Any]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from codectk.checkpoint import Checkpoint
 from codectk.errors import WeightsError
 from codectk_caesar_freq.architecture import CONTEXTS, parts_of
-from codectk_caesar_freq.native import FEATURES, ContextWeights
+from codectk_caesar_freq.native import FEATURES, ContextWeights, Doubles
 
 KINDS, HIDDEN, MODELS, LEVELS, UNARY, PER_LEVEL, SIGN_CONTEXTS = 27, 16, 7, 48, 14, 18, 9
 """As in context.h and symbols.h."""
@@ -28,7 +28,16 @@ MOST_LOG, LOG_ONE = 24576, 2048
 LEVEL_ONE = 128
 """What stands for a level in the network's output."""
 
-MOST_SEEN = 126
+MOST_SCALE = 2048
+"""The largest number that stands for an octave in a hidden unit."""
+
+AT_ONCE = 1 << 17
+
+MODEL_OF_KIND = tuple(6 if kind < 9 else (3 if kind < 18 else 0) + kind // 3 % 3 for kind in range(KINDS))
+SHIFTS = tuple(max(level // 3 - 4, 0) for level in range(LEVELS))
+"""Low bits that are set apart at a level."""
+
+LEAST_CHANCE, MOST_SEEN = 32, 126
 
 _TYPES = {
     "inner": (np.int16, (KINDS, FEATURES + 1, HIDDEN)),
@@ -98,6 +107,80 @@ class Contexts:
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """The tensors of a weights file."""
         return {f"{CONTEXTS}.{field.name}": getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network alone; attributes as in `Contexts`."""
+
+    inner: NDArray[np.int16]
+    outer: NDArray[np.int16]
+    offset: NDArray[np.int16]
+
+    def levels(self, features: NDArray[np.int16], kinds: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The levels that the compiled part chooses.
+
+        Args:
+            features: (N, FEATURES), see `native.context_examples`.
+            kinds: (N,).
+        """
+        levels = np.empty(len(kinds), np.int64)
+        for kind in np.unique(kinds):
+            (places,) = np.nonzero(kinds == kind)
+            for part in np.array_split(places, len(places) // AT_ONCE + 1):
+                x = features[part].astype(np.int32)
+                hidden = np.repeat(self.inner[kind, -1:].astype(np.int32), len(part), axis=0)
+                for i in range(FEATURES):
+                    hidden += (x[:, i : i + 1] * self.inner[kind, i].astype(np.int32)) >> 16
+                products = (np.maximum(hidden, 0) * self.outer[kind].astype(np.int32)) >> 16
+                levels[part] = (products.sum(axis=1) + self.offset[kind]) // LEVEL_ONE
+        clipped: NDArray[np.int64] = levels.clip(0, LEVELS - 1)
+        return clipped
+
+
+def as_integers(inner: Doubles, bias: Doubles, outer: Doubles, offset: Doubles) -> Network:
+    """A network of floating-point weights in integers of 16 bits.
+
+    Args:
+        inner: (KINDS, HIDDEN, FEATURES), octaves per octave.
+        bias: (KINDS, HIDDEN), octaves.
+        outer: (KINDS, HIDDEN), levels per octave.
+        offset: (KINDS,), levels.
+    """
+    # Each hidden unit has its own scale, the largest at which neither it nor its weights leave 16 bits.
+    most = np.iinfo(np.int16).max - 2 * FEATURES
+    octaves = np.abs(inner).sum(axis=2) * MOST_LOG / LOG_ONE + np.abs(bias)
+    scale = np.minimum(most / np.maximum(octaves, 1e-9), MOST_SCALE)
+    scale = np.minimum(scale, most / np.maximum(65536 / LOG_ONE * np.abs(inner).max(axis=2), 1e-9))
+    first = np.rint(65536 / LOG_ONE * scale[:, None] * inner.transpose(0, 2, 1))
+    # Products lose half a unit each, and levels half a level, since both are rounded down.
+    last = np.rint(scale * bias + FEATURES / 2)
+    second = np.rint(outer * LEVEL_ONE * 65536 / scale).clip(-most, most)
+    third = np.rint((offset + 0.5) * LEVEL_ONE + HIDDEN / 2).clip(-most, most)
+    whole = np.concatenate([first, last[:, None]], axis=1)
+    return Network(whole.astype(np.int16), second.astype(np.int16), third.astype(np.int16))
+
+
+def starts_of(levels: NDArray[np.int64], kinds: NDArray[np.uint8], magnitudes: NDArray[np.int32]) -> NDArray[np.uint16]:
+    """Chances of all decisions by how they came out: (MODELS, LEVELS, PER_LEVEL), in 1/65536.
+
+    Args:
+        levels, kinds, magnitudes: of examples, (N,).
+    """
+    yes, all_ = np.full((MODELS, LEVELS, PER_LEVEL), 0.4), np.full((MODELS, LEVELS, PER_LEVEL), 0.8)
+    models, shifts = np.array(MODEL_OF_KIND)[kinds], np.array(SHIFTS)[levels]
+    high = magnitudes >> shifts
+    for digit in range(UNARY):
+        there = high >= digit
+        np.add.at(all_[..., digit], (models[there], levels[there]), 1)
+        np.add.at(yes[..., digit], (models[there], levels[there]), high[there] > digit)
+    there = shifts > 0
+    where = models[there], levels[there], UNARY + np.minimum(high[there], PER_LEVEL - UNARY - 1)
+    np.add.at(all_, where, 1)
+    np.add.at(yes, where, magnitudes[there] >> (shifts[there] - 1) & 1)
+    chances = np.rint(65536 * yes / all_).clip(LEAST_CHANCE, 65536 - LEAST_CHANCE)
+    made: NDArray[np.uint16] = chances.astype(np.uint16)
+    return made
 
 
 def reach(inner: NDArray[np.int16], outer: NDArray[np.int16], offset: NDArray[np.int16]) -> tuple[int, int]:

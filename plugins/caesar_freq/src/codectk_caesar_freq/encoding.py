@@ -228,7 +228,8 @@ def unit_of(work: Work, greatest: float) -> float:
 
 def _fitted(work: Work, quantiser: fitted.Quantiser) -> Block:
     z = quantiser.scaled(work.x, work.special)
-    body, groups = fitted.encode(fitted.fit(quantiser, z, work.special), z, work.special, work.plan.threads)
+    found, contexts = fitted.fit(quantiser, z, work.special), work.learned.contexts if work.learned else None
+    body, groups = fitted.encode(found, z, work.special, work.plan.threads, contexts)
     return Block(Method.FITTED, body, tuple(groups))
 
 
@@ -256,7 +257,7 @@ def _relative(work: Work) -> Block:
     inner = replace(inner, value=inner.value - 2 * rounding)
     if inner.value <= 0:
         return Block(Method.RAW, pack_raw(work.x, work.special))
-    block, _ = encode(Work(logs, work.special, inner, work.plan))
+    block, _ = encode(Work(logs, work.special, inner, work.plan, learned=work.learned))
     if block.method == Method.RAW or block.exact:
         return Block(Method.RAW, pack_raw(work.x, work.special))
     return replace(block, signs=pack_signs(work.x), specials=b"")

@@ -17,6 +17,7 @@ import numpy as np
 from codectk.container import Reader, varint
 from codectk.errors import ContainerError
 from codectk_caesar_freq import native
+from codectk_caesar_freq.contexts import Contexts
 from codectk_caesar_freq.lattice import Lattice
 from codectk_caesar_freq.native import Array
 from codectk_caesar_freq.specials import Mask
@@ -31,7 +32,7 @@ MOST_SINGLE = float(1 << 14)
 MOST_DOUBLE = float(1 << 29)
 """Larger ones are not coded here."""
 
-IS_LATTICE, IS_DOUBLE = 1, 2
+IS_LATTICE, IS_DOUBLE, HAS_CONTEXTS = 1, 2, 32
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,15 @@ def fit(quantiser: Quantiser, z: Array, special: Mask | None) -> Fitted:
     return Fitted(quantiser, order, weights)
 
 
-def encode(fitted: Fitted, z: Array, special: Mask | None, threads: int) -> tuple[bytes, list[bytes]]:
-    """Head and streams of a block."""
+def encode(
+    fitted: Fitted, z: Array, special: Mask | None, threads: int, contexts: Contexts | None = None
+) -> tuple[bytes, list[bytes]]:
+    """Head and streams of a block, whose chances a context network chooses if there is one."""
     q, grid = fitted.quantiser, native.Grid.of(_shape(z), fitted.order)
-    streams, _ = native.lift_encode(
-        grid, z, _bytes(special), fitted.weights, float(q.step), q.lattice, threads if z.size > 1 << 14 else 1
-    )
+    used, learned = threads if z.size > 1 << 14 else 1, contexts.native if contexts else None
+    streams, _ = native.lift_encode(grid, z, _bytes(special), fitted.weights, float(q.step), q.lattice, used, learned)
     flags = IS_LATTICE * q.lattice | IS_DOUBLE * q.double | ORDERS.index(fitted.order) << 2
+    flags |= HAS_CONTEXTS * (contexts is not None)
     weights = _pack_weights(fitted.weights)
     step = varint(q.step // 2) if q.lattice else b""
     return struct.pack("<Bdd", flags, q.offset, q.unit) + step + varint(len(weights)) + weights, streams
@@ -136,14 +139,16 @@ def decode(
     threads: int,
     source: str,
     dtype: Any = np.float64,
+    contexts: Contexts | None = None,
 ) -> Array:
     """The values of a block (T, H, W), of a floating type.
 
     Raises:
-        ContainerError: the head does not make sense.
+        ContainerError: the head does not make sense, or needs a context network that is not there.
     """
     flags, offset, unit = struct.unpack("<Bdd", reader.bytes(17))
-    order = flags >> 2
+    learned = _contexts_of(flags, contexts, source)
+    order = (flags & ~HAS_CONTEXTS) >> 2
     if order >= len(ORDERS) or not np.isfinite(offset) or not np.isfinite(unit):
         raise _damaged(source)
     lattice, double = bool(flags & IS_LATTICE), bool(flags & IS_DOUBLE)
@@ -155,8 +160,21 @@ def decode(
     real = np.float64 if double else np.float32
     used = threads if np.prod(shape) > 1 << 14 else 1
     with np.errstate(over="ignore", invalid="ignore"):  # of hostile streams alone
-        z_hat = native.lift_decode(grid, real, _bytes(special), weights, float(step), lattice, streams, used)
+        z_hat = native.lift_decode(grid, real, _bytes(special), weights, float(step), lattice, streams, used, learned)
         return Quantiser(offset, unit, step, lattice, double).values(z_hat, dtype)
+
+
+def has_contexts(body: bytes) -> bool:
+    """Whether a head says that a context network chose the chances."""
+    return bool(body and body[0] & HAS_CONTEXTS)
+
+
+def _contexts_of(flags: int, contexts: Contexts | None, source: str) -> native.ContextWeights | None:
+    if not flags & HAS_CONTEXTS:
+        return None
+    if contexts is None:
+        raise ContainerError(f"{source} needs a context network.", "Name the weights it was made with.")
+    return contexts.native
 
 
 def filled(z: Array, special: Mask | None) -> Array:

@@ -4,6 +4,7 @@ freq_compressor.…          phase 1
 diffusion.…                phase 2
 single_step_diffusion.…    phase 3
 background.…               what variables usually look like, if there is one
+contexts.…                 the context network of the fitted wavelet, if there is one
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from codectk.options import Options, option
 from codectk_caesar_freq.architecture import (
     BACKGROUND,
     COMPRESSOR,
+    CONTEXTS,
     DIFFUSION,
     NETWORKS,
     STUDENT,
@@ -30,6 +32,7 @@ from codectk_caesar_freq.architecture import (
     window_of,
 )
 from codectk_caesar_freq.background import Backgrounds
+from codectk_caesar_freq.contexts import Contexts
 
 
 def _words(value: Any) -> Any:
@@ -59,6 +62,7 @@ class MergeOptions(Options):
     diffusion: str | None = option(None, help="Weights of phase 2.")
     single_step_diffusion: str | None = option(None, help="Weights of phase 3.")
     background: str | None = option(None, help="Weights of backgrounds, which no phase needs.")
+    contexts: str | None = option(None, help="Weights of the context network, which no phase needs.")
     without: Parts = option((), help=f"Parts that are left out: {', '.join(NETWORKS)}.")
     output: str = option(cli="-o", help="File to write.")
     half: bool = option(False, help="Keep weights in half precision, which halves the file.")
@@ -110,7 +114,7 @@ def combined(opened: Mapping[str, Checkpoint], half: bool = False, licence: str 
     for name, checkpoint in opened.items():
         if name in NETWORKS:
             load_part(checkpoint, name)  # checks that all is there and fits
-        elif name not in parts_of(checkpoint) or not Backgrounds.load(checkpoint).entries:
+        elif name not in parts_of(checkpoint) or not _extra(checkpoint, name):
             raise WeightsError(f"The weights have no part {name}.", "Train it, or leave it out.")
         configs[name] = parts_of(checkpoint)[name]
         found = {key: tensor for key, tensor in checkpoint.tensors.items() if key.startswith(f"{name}.")}
@@ -121,6 +125,13 @@ def combined(opened: Mapping[str, Checkpoint], half: bool = False, licence: str 
     window = _same(windows, "windows") if windows else None
     training = {name: checkpoint.training for name, checkpoint in opened.items()}
     return make_checkpoint(tensors, config_of(frequency, window, **configs), training, licence)
+
+
+def _extra(checkpoint: Checkpoint, name: str) -> bool:
+    """Check a part that is no network of torch; whether it holds anything."""
+    if name == CONTEXTS:
+        return Contexts.load(checkpoint) is not None
+    return bool(Backgrounds.load(checkpoint).entries)
 
 
 def _paths(options: MergeOptions) -> dict[str, Path]:
@@ -138,8 +149,8 @@ def _paths(options: MergeOptions) -> dict[str, Path]:
             raise WeightsError(f"Part {name} {problem}.", f"Name its weights with {flag}, or add --without {name}.")
         if path is not None:
             found[name] = Path(path)
-    if options.background is not None:
-        found[BACKGROUND] = Path(options.background)
+    extras = {BACKGROUND: options.background, CONTEXTS: options.contexts}
+    found |= {name: Path(path) for name, path in extras.items() if path is not None}
     if not found:
         raise WeightsError("All parts are left out.", "Name at least one.")
     return found

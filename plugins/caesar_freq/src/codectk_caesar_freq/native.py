@@ -29,6 +29,7 @@ Array = NDArray[Any]
 Weights = NDArray[np.int16]
 Integers = NDArray[np.int32]
 Doubles = NDArray[np.float64]
+Examples = tuple[NDArray[np.int16], Integers, NDArray[np.uint8]]
 
 _three32, _three64 = ctypes.c_int32 * AXES, ctypes.c_int64 * AXES
 
@@ -197,7 +198,7 @@ def lift_symbols(grid: Grid, z: Array, mask: Array | None, weights: Weights, ste
     return q
 
 
-def context_examples(grid: Grid, mask: Array | None, q: Integers, every: int) -> tuple[Array, Array, Array]:
+def context_examples(grid: Grid, mask: Array | None, q: Integers, every: int) -> Examples:
     """What the context network sees, and should foresee, at one row in so many.
 
     Args:

@@ -81,6 +81,13 @@ def codectk_trainers() -> list[TrainerSpec]:
             recipes="codectk_caesar_freq:recipes/distillation",
         ),
         TrainerSpec(
+            name="caesar_freq.contexts",
+            summary="context network of the fitted wavelet: the chances of quantised values",
+            target="codectk_caesar_freq.context_trainer:ContextsTrainer",
+            options="codectk_caesar_freq.train_options:ContextsOptions",
+            recipes="codectk_caesar_freq:recipes/contexts",
+        ),
+        TrainerSpec(
             name="caesar_freq.background",
             summary="what variables usually look like on their grids: mean and principal components",
             target="codectk_caesar_freq.background_trainer:BackgroundTrainer",

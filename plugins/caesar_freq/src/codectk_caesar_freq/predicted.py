@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from codectk.errors import CodectkError
-from codectk_caesar_freq import encoding, windows
+from codectk_caesar_freq import encoding, fitted, windows
 from codectk_caesar_freq.blocks import Block, Method, decoded
 from codectk_caesar_freq.bounds import Bound, Reached
 from codectk_caesar_freq.encoding import Work, size_of, unit_of
@@ -59,11 +59,17 @@ def encode(work: Work, mode: str, layout: Layout, forced: str | None = None) -> 
     return best if best is not None else encoding.encode(work)
 
 
-def needs_weights(block: Block) -> bool:
-    """Whether a block is decoded with weights."""
+def needs_weights(block: Block, frames: int) -> bool:
+    """Whether a block of so many frames is decoded with weights."""
+    if block.method == Method.FITTED and fitted.has_contexts(block.body):
+        return True
     if block.method != Method.WINDOWS:
         return bool(block.base)
-    return any(method >= METHODS.index("student") for method in Body.methods_of(block.body))
+    body = Body.unpack(block.body, frames, "the block")
+    inner = (Block.unpack(parts, "the block") for parts in (body.kept, body.corrections) if any(parts))
+    return any(method >= METHODS.index("student") for method in body.methods) or any(
+        needs_weights(part, frames) for part in inner
+    )
 
 
 def _candidates(work: Work, mode: str, layout: Layout, forced: str | None) -> Iterator[Callable[[], Block | None]]:
@@ -94,7 +100,8 @@ def _correction(work: Work, left: Doubles, special: Mask | None) -> Block | None
     if not bound > 0:
         return None
     whole = left if special is None else np.where(special, 0, left)
-    block, _ = encoding.encode(Work(whole, special, Bound(work.bound.meaning, bound), work.plan))
+    inner = Work(whole, special, Bound(work.bound.meaning, bound), work.plan, learned=work.learned)
+    block, _ = encoding.encode(inner)
     return None if block.exact else replace(block, specials=b"")
 
 

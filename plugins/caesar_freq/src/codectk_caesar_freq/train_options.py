@@ -1,4 +1,4 @@
-"""Options of the three trainers. Names and values follow CAESAR-Freq's scripts where these have them."""
+"""Options of the trainers. Names and values follow CAESAR-Freq's scripts where these have them."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -64,6 +64,17 @@ class BackgroundOptions(DataOptions):
     modes: int = option(16, ge=0, le=256, help="Principal components of each variable.")
     max_left: float = option(
         0.3, gt=0, help="Keep a variable if its background leaves at most this part of held-out frames' variance."
+    )
+
+
+class ContextsOptions(DataOptions):
+    """The context network of the fitted wavelet."""
+
+    steps: int = option(4000, ge=1, help="Steps.")
+    batch_size: int = option(16384, ge=1, help="Quantised values in a step.")
+    lr: float = option(5e-3, gt=0, help="Learning rate at the start; it falls to a hundredth along a cosine.")
+    examples: int = option(
+        60_000, ge=100, help="About how many quantised values of each variable at each bound to learn from."
     )
 
 

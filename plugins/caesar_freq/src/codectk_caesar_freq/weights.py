@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from codectk.checkpoint import Checkpoint
 from codectk.errors import OptionsError, WeightsError
-from codectk_caesar_freq.architecture import DIFFUSION, STUDENT, parts_of
+from codectk_caesar_freq.architecture import DIFFUSION, STUDENT, TENSORS, parts_of
 from codectk_caesar_freq.background import Backgrounds
+from codectk_caesar_freq.contexts import Contexts
 
 if TYPE_CHECKING:
     from codectk_caesar_freq.learned.predictor import Predictor
@@ -23,6 +24,8 @@ class Learned:
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.config.get(TENSORS, len(checkpoint.tensors)) != len(checkpoint.tensors):
+            raise WeightsError(f"The weights lack tensors: {len(checkpoint.tensors)} are there.", "Copy them again.")
         self._checkpoint = checkpoint
         self.parts: dict[str, Any] = parts_of(checkpoint)
 
@@ -30,6 +33,11 @@ class Learned:
     def backgrounds(self) -> Backgrounds:
         """Means and components of variables."""
         return Backgrounds.load(self._checkpoint)
+
+    @cached_property
+    def contexts(self) -> Contexts | None:
+        """The context network of the fitted wavelet."""
+        return Contexts.load(self._checkpoint)
 
     @cached_property
     def predictor(self) -> "Predictor":

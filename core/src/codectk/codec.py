@@ -21,6 +21,7 @@ class Encoded:
         segments: bytes in order of importance; a progressive codec decodes from the first k.
         symbol_check: CRC-32 of the integer symbols (see `symbol_check`), or None.
         notes: figures for `evaluate`, such as predicted bits; never stored.
+        messages: what the user should know of it, one sentence each; shown by `compress`, never stored.
         needs_weights: decoding it takes the weights that the codec has loaded, if it has any.
     """
 
@@ -28,6 +29,7 @@ class Encoded:
     segments: tuple[bytes, ...]
     symbol_check: int | None = None
     notes: Mapping[str, float] = field(default_factory=dict)
+    messages: tuple[str, ...] = ()
     needs_weights: bool = True
 
     def verify(self, *symbols: Array) -> None:

@@ -40,10 +40,12 @@ class Compressed:
     Attributes:
         data: the bytes of the `.ctk` file.
         notes: the codec's own figures, such as predicted bits.
+        messages: what the codec wants the user to know, one sentence each.
     """
 
     data: bytes
     notes: Mapping[str, float]
+    messages: tuple[str, ...] = ()
 
     def save(self, path: str | PathLike[str], force: bool = False) -> None:
         """Write the file whole or not at all.
@@ -149,7 +151,7 @@ class LoadedCodec:
             symbol_check=encoded.symbol_check,
             metadata=metadata,
         )
-        return Compressed(container.pack(header, encoded.segments), encoded.notes)
+        return Compressed(container.pack(header, encoded.segments), encoded.notes, encoded.messages)
 
     def decompress(
         self, file: Container, options: Options | None = None, source: str = "the file", segments: int | None = None

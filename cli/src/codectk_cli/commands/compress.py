@@ -15,7 +15,7 @@ from codectk_cli.bridge import Model, OptionsCommand, given
 from codectk_cli.shared import ByteSize, codec_of, complete_codec, each, load_registry, plan_outputs, warn
 
 if TYPE_CHECKING:
-    from codectk.compression import LoadedCodec
+    from codectk.compression import Compressed, LoadedCodec
     from codectk.images import Picture
 
 
@@ -111,7 +111,10 @@ def command(
         picture = read_array(source, background, int(depth) if depth else None, max_bytes)
         for note in picture.notes:
             warn(f"{source}: {note}.")
-        write_bytes(target, _compress(loaded, picture, values, source, searched), force)
+        packed = _compress(loaded, picture, values, source, searched)
+        for message in packed.messages:
+            warn(f"{source}: {message}")
+        write_bytes(target, packed.data, force)
         size, info = target.stat().st_size, picture.info
         unit = "bpp" if info.is_image else "bits per value"
         click.echo(f"{source} → {target}  {size} bytes, {8 * size / info.pixels:.4f} {unit}")
@@ -133,14 +136,14 @@ def _compress(
     values: Mapping[str, Any],
     source: Path,
     searched: Mapping[str, float],
-) -> bytes:
-    """The bytes of the file; an error names the input."""
+) -> Compressed:
+    """The file; an error names the input."""
     try:
         if not searched:
-            return loaded.compress(picture.x, picture.info, loaded.encode_options(values), picture.metadata).data
+            return loaded.compress(picture.x, picture.info, loaded.encode_options(values), picture.metadata)
         from codectk.target import compress_to
 
-        return compress_to(loaded, picture.x, picture.info, values, **searched, metadata=picture.metadata).data
+        return compress_to(loaded, picture.x, picture.info, values, **searched, metadata=picture.metadata)
     except CodectkError as error:
         raise type(error)(f"{source}: {error.problem}", error.next_step) from error
 

@@ -33,6 +33,10 @@ CENTRES = 2
 """Magnitudes whose reconstruction lies where their coefficients do on average."""
 
 CORRECTED = 1
+SAMPLE = 200_000
+"""Coefficients by which a step is chosen first."""
+
+TRIALS = 4
 HEAD = "<BBBBdd2b"
 HEAD_BYTES = struct.calcsize(HEAD)
 
@@ -176,15 +180,25 @@ def for_mean_square(x: Doubles, special: Mask | None, transform: Transform, targ
     mean = float(valid.mean())
     whole = filled(x, special)
     c = transform.forward(whole - mean)
+    sample = c.reshape(-1)[:: c.size // SAMPLE + 1].reshape(1, 1, -1)
     low, high = target, target * 40
     for _ in range(12):
         step = float(np.sqrt(low * high))
-        error = c - quantise(c, mean, step, ROUNDING, transform).coefficients()
-        if np.sqrt(np.mean(error * error)) > target:
+        if _rmse(sample, quantise(sample, mean, step, ROUNDING, transform)) > target:
             high = step
         else:
             low = step
-    return quantise(c, mean, low, ROUNDING, transform)
+    step = low
+    for _ in range(TRIALS):
+        found = quantise(c, mean, step, ROUNDING, transform)
+        if (rmse := _rmse(c, found)) <= target:
+            break
+        step *= 0.999 * target / rmse
+    return found
+
+
+def _rmse(c: Doubles, bands: Bands) -> float:
+    return float(np.sqrt(np.mean(np.square(c - bands.coefficients()))))
 
 
 def cost(x: Doubles, special: Mask | None, transform: Transform, step: float) -> float:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import geometric_mean, median
 
@@ -160,31 +161,48 @@ def every_row(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def ratios(rows: Sequence[Row], kind: str) -> Iterator[str]:
-    """A line for each field: the ratio of caesar_freq, and over that of SZ3, at every target; then geometric means."""
-    mine = [row for row in rows if row.kind == kind and row.codec == MINE]
-    targets = sorted({row.target for row in mine}, reverse=True)
-    yield "| field | " + " | ".join(f"{kind} {target:g}" for target in targets) + " |"
-    yield "|---" * (1 + len(targets)) + "|"
-    for name in dict.fromkeys(row.field for row in mine):
-        here = [next(row for row in mine if (row.field, row.target) == (name, target)) for target in targets]
-        cells = (f"{row.ratio:.2f} ({row.ratio / peer_of(row, rows).ratio:.2f})" for row in here)
-        yield f"| {name} | " + " | ".join(cells) + " |"
+    """A line for each field, with the ratios of all codecs at every target; then geometric means of quotients."""
+    here = [row for row in rows if row.kind == kind]
+    yield from _head(f"ratio of {', '.join(CODECS)}", here)
+    for name in dict.fromkeys(row.field for row in here):
+        yield _line(name, here, partial(_ratios, name))
     for codec in CODECS:
-        if codec != PEER:
-            found = [[r for r in rows if (r.codec, r.kind, r.target) == (codec, kind, target)] for target in targets]
-            cells = (f"{geometric_mean(r.ratio / peer_of(r, rows).ratio for r in part):.2f}" for part in found)
-            yield f"| {codec} over SZ3, geometric mean | " + " | ".join(cells) + " |"
+        if codec != MINE:
+            yield _line(f"{MINE} over {codec}, geometric mean", here, partial(_gain, codec))
 
 
-def speeds(rows: Sequence[Row]) -> Iterator[str]:
-    """A line for each codec and bound: geometric means over the fields."""
-    yield "| codec | bound | MB/s encode | decode | per core encode | decode |"
-    yield "|---|---|---|---|---|---|"
-    for codec, kind, target in dict.fromkeys((row.codec, row.kind, row.target) for row in rows):
-        part = [row for row in rows if (row.codec, row.kind, row.target) == (codec, kind, target)]
-        names = ("encode", "decode", "encode_cpu", "decode_cpu")
-        means = (geometric_mean(getattr(row, name) for row in part) for name in names)
-        yield f"| {codec} | {kind} {target:g} | " + " | ".join(f"{mean:.1f}" for mean in means) + " |"
+def speeds(rows: Sequence[Row], kind: str) -> Iterator[str]:
+    """A line for each codec: encoding and decoding, on the wall and over the time of all cores; geometric means."""
+    here = [row for row in rows if row.kind == kind]
+    yield from _head("MB/s encode, decode (over the time of all cores)", here)
+    for codec in CODECS:
+        yield _line(codec, here, partial(_speed, codec))
+
+
+def _head(title: str, rows: Sequence[Row]) -> Iterator[str]:
+    targets = dict.fromkeys(f"{row.kind} {row.target:g}" for row in rows)
+    yield f"| {title} | " + " | ".join(targets) + " |"
+    yield "|---" * (1 + len(targets)) + "|"
+
+
+def _line(name: str, rows: Sequence[Row], cell: Callable[[list[Row]], str]) -> str:
+    targets = dict.fromkeys(row.target for row in rows)
+    return f"| {name} | " + " | ".join(cell([row for row in rows if row.target == target]) for target in targets) + " |"
+
+
+def _ratios(field: str, rows: Sequence[Row]) -> str:
+    return ", ".join(f"{row.ratio:.2f}" for row in rows if row.field == field)
+
+
+def _gain(peer: str, rows: Sequence[Row]) -> str:
+    mine, theirs = ({row.field: row.ratio for row in rows if row.codec == codec} for codec in (MINE, peer))
+    return f"{geometric_mean(mine[name] / theirs[name] for name in mine):.2f}"
+
+
+def _speed(codec: str, rows: Sequence[Row]) -> str:
+    here, names = [row for row in rows if row.codec == codec], ("encode", "decode", "encode_cpu", "decode_cpu")
+    encode, decode, *cores = (f"{geometric_mean(getattr(row, name) for row in here):.1f}" for name in names)
+    return f"{encode}, {decode} ({', '.join(cores)})"
 
 
 def peer_of(row: Row, rows: Sequence[Row]) -> Row:
@@ -215,7 +233,8 @@ def main() -> None:
                 rows.append(Pair(loaded[codec], x).row(name, kind, target, options.repeats))
                 sys.stderr.write(f"{rows[-1]}\n")
     kinds = dict.fromkeys(kind for kind, _ in goals)
-    for table in (every_row(rows), *(ratios(rows, kind) for kind in kinds), speeds(rows)):
+    tables = (table(rows, kind) for table in (ratios, speeds) for kind in kinds)
+    for table in (every_row(rows), *tables):
         say("\n" + "\n".join(table) + "\n")
 
 

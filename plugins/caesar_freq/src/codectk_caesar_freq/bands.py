@@ -10,6 +10,7 @@ Orthonormal transforms keep sums of squares (CDF 9/7 nearly), so they serve boun
 import struct
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -180,7 +181,10 @@ def for_mean_square(x: Doubles, special: Mask | None, transform: Transform, targ
     mean = float(valid.mean())
     whole = filled(x, special)
     c = transform.forward(whole - mean)
-    sample = c.reshape(-1)[:: c.size // SAMPLE + 1].reshape(1, 1, -1)
+    every = c.size // SAMPLE + 1
+    while gcd(every, c.size) > 1:  # else some frequencies would not be in it
+        every += 1
+    sample = c.reshape(-1)[::every].reshape(1, 1, -1)
     low, high = target, target * 40
     for _ in range(12):
         step = float(np.sqrt(low * high))

@@ -6,9 +6,15 @@ from typing import Any
 from codectk.arrays import Array, ArrayInfo
 from codectk.specs import Guarantee
 from codectk.testing import CodecConformance
+from codectk_caesar_freq.architecture import DIFFUSION, STUDENT
+from codectk_caesar_freq.merge import combined
 from codectk_caesar_freq.plugin import codectk_codecs
 
+from .small import part
+
 GOLDEN = Path(__file__).parent / "golden"
+
+NETWORKS = combined({DIFFUSION: part(DIFFUSION), STUDENT: part(STUDENT)})
 
 
 class TestCaesarFreqCodec(CodecConformance):
@@ -29,3 +35,14 @@ class TestCaesarFreqCodec(CodecConformance):
     def bounds(self, guarantee: Guarantee, x: Array, info: ArrayInfo) -> list[Any]:
         """A bound over the range is a part of it; the kit's own are in the unit of the values."""
         return [1e-1, 1e-3] if guarantee.option == "nrmse" else super().bounds(guarantee, x, info)
+
+
+class TestWithNetworks(TestCaesarFreqCodec):
+    """Frames between keyframes are predicted by untrained networks, whatever that costs."""
+
+    weights = NETWORKS
+    untrained = True
+    settings = (
+        {"mode": "single_step", "predict": "student", "n_frame": 3, "interpo_rate": 2},
+        {"mode": "diffusion", "predict": "teacher", "n_frame": 3, "interpo_rate": 2},
+    )

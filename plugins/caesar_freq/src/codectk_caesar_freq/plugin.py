@@ -25,6 +25,7 @@ def codectk_codecs() -> list[CodecSpec]:
             encode_options="codectk_caesar_freq.options:EncodeOptions",
             decode_options="codectk_caesar_freq.options:DecodeOptions",
             takes_weights=True,
+            default_weights="codectk_caesar_freq:weights/caesar_freq.safetensors",
             rate_option="rel_error",
             progressive=True,
             reads=READS,
@@ -65,6 +66,7 @@ def codectk_trainers() -> list[TrainerSpec]:
             target="codectk_caesar_freq.compressor_trainer:CompressorTrainer",
             options="codectk_caesar_freq.train_options:CompressorOptions",
             recipes="codectk_caesar_freq:recipes/compressor",
+            codec="caesar_freq",
         ),
         TrainerSpec(
             name="caesar_freq.diffusion",
@@ -72,6 +74,7 @@ def codectk_trainers() -> list[TrainerSpec]:
             target="codectk_caesar_freq.diffusion_trainer:DiffusionTrainer",
             options="codectk_caesar_freq.train_options:DiffusionOptions",
             recipes="codectk_caesar_freq:recipes/diffusion",
+            codec="caesar_freq",
         ),
         TrainerSpec(
             name="caesar_freq.distillation",
@@ -79,6 +82,7 @@ def codectk_trainers() -> list[TrainerSpec]:
             target="codectk_caesar_freq.distillation_trainer:DistillationTrainer",
             options="codectk_caesar_freq.train_options:DistillationOptions",
             recipes="codectk_caesar_freq:recipes/distillation",
+            codec="caesar_freq",
         ),
         TrainerSpec(
             name="caesar_freq.contexts",
@@ -86,11 +90,13 @@ def codectk_trainers() -> list[TrainerSpec]:
             target="codectk_caesar_freq.context_trainer:ContextsTrainer",
             options="codectk_caesar_freq.train_options:ContextsOptions",
             recipes="codectk_caesar_freq:recipes/contexts",
+            codec="caesar_freq",
         ),
         TrainerSpec(
             name="caesar_freq.background",
             summary="what variables usually look like on their grids: mean and principal components",
             target="codectk_caesar_freq.background_trainer:BackgroundTrainer",
             options="codectk_caesar_freq.train_options:BackgroundOptions",
+            codec="caesar_freq",
         ),
     ]

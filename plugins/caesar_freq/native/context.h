@@ -19,7 +19,7 @@
 enum { MOST_MAGNITUDE = 4095, LOG_ONE = 2048 };
 enum { AROUND = 22, ROW_MEANS = 2, FEATURES = AROUND + ROW_MEANS + 2, HIDDEN = 16, KINDS = GROUPS * AXES * AXES };
 enum { FIRST_MEAN = AROUND, LAST = AROUND + ROW_MEANS, LAST_BUT_ONE, BIAS };
-enum { LEVEL_SHIFT = 7, MEAN_MEMORY = 3, AT_ONCE = 4, MODELS = 7 };
+enum { LEVEL_SHIFT = 5, MEAN_MEMORY = 3, AT_ONCE = 4, MODELS = 7 };
 
 typedef struct {
     const int16_t *inner;   /* (KINDS, FEATURES + 1, HIDDEN); the last of the rows is added as it is */

@@ -68,7 +68,7 @@ class ContextsTrainer:
     def train(self) -> None:
         """The plan."""
         run, options = self.run, self.options
-        features, magnitudes, kinds = examples = self._examples()
+        features, magnitudes, kinds, _ = examples = self._examples()
         self.network.to(run.device).train()
         optimizer = torch.optim.Adam(self.network.groups(), options.lr)
 
@@ -109,7 +109,7 @@ class ContextsTrainer:
 
     def _finished(self, examples: native.Examples) -> Contexts:
         """The network in integers, with chances as often as decisions came out so in the examples."""
-        features, magnitudes, kinds = examples
+        features, magnitudes, kinds, _ = examples
         network = self.network.integers()
         starts = starts_of(network.levels(features, kinds), kinds, magnitudes)
         signs = np.full((MODELS, SIGN_CONTEXTS), EVEN, np.uint16)
@@ -120,8 +120,8 @@ class ContextsTrainer:
         found = [part for i, source in enumerate(self.train_sources) for part in self._of_source(i, source)]
         if not found:
             raise InputError("All fields are constant: there is nothing to learn.", "Name others with --data.")
-        features, magnitudes, kinds = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return features, magnitudes, kinds
+        features, magnitudes, kinds, levels = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return features, magnitudes, kinds, levels
 
     def _of_source(self, number: int, source: Source) -> Iterator[native.Examples]:
         x = normalised(source.frames, source.fill)

@@ -25,7 +25,7 @@ KINDS, HIDDEN, MODELS, LEVELS, UNARY, PER_LEVEL, SIGN_CONTEXTS = 27, 16, 7, 48, 
 MOST_LOG, LOG_ONE = 24576, 2048
 """The largest logarithm, and what stands for an octave."""
 
-LEVEL_ONE = 128
+LEVEL_ONE = 32
 """What stands for a level in the network's output."""
 
 MOST_SCALE = 2048

@@ -29,7 +29,7 @@ Array = NDArray[Any]
 Weights = NDArray[np.int16]
 Integers = NDArray[np.int32]
 Doubles = NDArray[np.float64]
-Examples = tuple[NDArray[np.int16], Integers, NDArray[np.uint8]]
+Examples = tuple[NDArray[np.int16], Integers, NDArray[np.uint8], NDArray[np.uint8]]
 
 _three32, _three64 = ctypes.c_int32 * AXES, ctypes.c_int64 * AXES
 
@@ -55,6 +55,15 @@ class ContextWeights(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("inner", "outer", "offset", "starts", "signs")),
         ("seen", ctypes.c_int32),
+    )
+
+
+class _Examples(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("features", "magnitudes", "kinds", "levels")),
+        ("contexts", ctypes.POINTER(ContextWeights)),
+        ("room", ctypes.c_int64),
+        ("count", ctypes.c_int64),
     )
 
 
@@ -107,7 +116,7 @@ def library() -> ctypes.CDLL:
         getattr(lib, f"caesar_survey_{name}").argtypes = [pointer, i64, ctypes.POINTER(Survey)]
         errors = getattr(lib, f"caesar_errors_{name}")
         errors.argtypes = [pointer, pointer, pointer, i64, ctypes.c_double, ctypes.POINTER(Errors)]
-    lib.caesar_context_examples.argtypes = [grid, pointer, pointer, i64, *[pointer] * 3, i64]
+    lib.caesar_context_examples.argtypes = [grid, pointer, pointer, i64, ctypes.POINTER(_Examples)]
     lib.caesar_context_examples.restype = i64
     lib.caesar_dct.argtypes = [pointer, *[i64] * 4, i32]
     lib.caesar_wavelet.argtypes = [pointer, *[i64] * 4, i32, i32]
@@ -198,7 +207,9 @@ def lift_symbols(grid: Grid, z: Array, mask: Array | None, weights: Weights, ste
     return q
 
 
-def context_examples(grid: Grid, mask: Array | None, q: Integers, every: int) -> Examples:
+def context_examples(
+    grid: Grid, mask: Array | None, q: Integers, every: int, contexts: ContextWeights | None = None
+) -> Examples:
     """What the context network sees, and should foresee, at one row in so many.
 
     Args:
@@ -206,18 +217,23 @@ def context_examples(grid: Grid, mask: Array | None, q: Integers, every: int) ->
         mask: uint8 (T, H, W), 1 where values are not coded, or None.
         q: from `lift_symbols`.
         every: distance of the rows.
+        contexts: of the network.
 
     Returns:
-        Features (N, FEATURES) int16, magnitudes (N,) int32, kinds of passes (N,) uint8.
+        Features (N, FEATURES) int16, magnitudes (N,) int32, kinds of passes (N,) uint8, and the levels that the network
+        chooses (N,) uint8, all 0 without one.
     """
-    room = q.size
-    features, magnitudes = np.empty((room, FEATURES), np.int16), np.empty(room, np.int32)
-    kinds = np.empty(room, np.uint8)
+    features, magnitudes = np.empty((q.size, FEATURES), np.int16), np.empty(q.size, np.int32)
+    kinds, levels = np.empty(q.size, np.uint8), np.zeros(q.size, np.uint8)
     anchors = int(np.prod([-(-side // (1 << grid.levels)) for side in grid.shape]))
-    out = features.ctypes.data, magnitudes.ctypes.data, kinds.ctypes.data
+    given = ctypes.pointer(contexts) if contexts is not None else None
+    out = (features.ctypes.data, magnitudes.ctypes.data, kinds.ctypes.data, levels.ctypes.data if given else None)
     behind = np.ascontiguousarray(q[anchors:])
-    count = _check(library().caesar_context_examples(grid, _address(mask), behind.ctypes.data, every, *out, room))
-    return features[:count], magnitudes[:count], kinds[:count]
+    found = _Examples(*out, given, q.size, 0)
+    count = _check(
+        library().caesar_context_examples(grid, _address(mask), behind.ctypes.data, every, ctypes.byref(found))
+    )
+    return features[:count], magnitudes[:count], kinds[:count], levels[:count]
 
 
 def lift_decode(

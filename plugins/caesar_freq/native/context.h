@@ -47,9 +47,9 @@ __attribute__((constructor)) static void make_logs(void) {
     }
 }
 
-INLINE int16_t log_of_value(int32_t q) {
+INLINE uint16_t magnitude_of(int32_t q) {
     const uint32_t magnitude = q < 0 ? 0u - (uint32_t)q : (uint32_t)q;
-    return log_of[magnitude > MOST_MAGNITUDE ? MOST_MAGNITUDE : magnitude];
+    return (uint16_t)(magnitude > MOST_MAGNITUDE ? MOST_MAGNITUDE : magnitude);
 }
 
 INLINE int kind_of(const Pass *p) { return (group_of(p->level) * AXES + p->place) * AXES + p->axis; }
@@ -131,7 +131,7 @@ INLINE void gather_logs(Surroundings *s, const Grid *g, const Pass *p, const int
 /* All hidden units of a value: a vector, so that one instruction serves 16 of them (or 8). */
 typedef int16_t Units __attribute__((vector_size(2 * HIDDEN), aligned(2)));
 
-/* Add the upper halves of the products of a row of weights with one feature. Compilers know this loop as one instruction. */
+/* Add the upper halves of the products of a row of weights with one feature: one instruction, as compilers know. */
 INLINE void add_feature(Units *sum, const int16_t *weights, int16_t x) {
     int16_t products[HIDDEN];
     Units vector;

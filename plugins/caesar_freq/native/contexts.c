@@ -28,7 +28,7 @@ INLINE void add_examples(Examples *e, Surroundings *s, const int32_t *q, const u
         e->magnitudes[e->count] = q[k] < 0 ? -q[k] : q[k];
         e->kinds[e->count++] = (uint8_t)s->kind;
         last_but_one = last;
-        last = log_of_value(q[k]);
+        last = log_of[magnitude_of(q[k])];
     }
 }
 
@@ -36,7 +36,7 @@ INLINE void visit_row(Surroundings *s, const int32_t *q, const uint8_t *mask, in
     int64_t sum = 0;
     for (int64_t k = 0; k < m; k++) {
         if (mask && mask[k * step]) continue;
-        logs[k * step] = log_of_value(q[k]);
+        logs[k * step] = log_of[magnitude_of(q[k])];
         sum += logs[k * step];
     }
     end_row(s, sum, m);
@@ -55,7 +55,8 @@ INLINE int64_t context_examples(const Grid *g, const uint8_t *mask, const int32_
     for (const Pass *p = passes; p < passes + n; p++) {
         begin_pass(&s, p);
         for (int64_t row = 0; row < p->count[0] * p->count[1]; row++, rows++) {
-            const int64_t t = p->begin[0] + row / p->count[1] * p->step[0], h = p->begin[1] + row % p->count[1] * p->step[1];
+            const int64_t t = p->begin[0] + row / p->count[1] * p->step[0];
+            const int64_t h = p->begin[1] + row % p->count[1] * p->step[1];
             const int64_t at = t * row_stride(g, 0) + h * row_stride(g, 1) + p->begin[2], m = p->count[2];
             const uint8_t *masked = mask ? mask + at : NULL;
             gather_logs(&s, g, p, logs, t, h);

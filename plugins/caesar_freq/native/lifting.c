@@ -122,13 +122,6 @@ INLINE void gather_energy(Around *a, const Grid *g, const Pass *p, int64_t t, in
 
 INLINE int sign_of(int32_t q) { return (q > 0) - (q < 0) + 1; }
 
-/* What the values after this one know of it. */
-INLINE uint16_t size_of(int32_t q, int learned) {
-    const uint32_t magnitude = q < 0 ? 0u - (uint32_t)q : (uint32_t)q;
-    const uint32_t capped = magnitude > MOST_MAGNITUDE ? MOST_MAGNITUDE : magnitude;
-    return learned ? (uint16_t)log_of[capped] : (uint16_t)capped;
-}
-
 /* `learned` is a constant where this is called. */
 INLINE void code_row(const Coding *c, Around *a, Model *m, Writer *w, Reader *r, const Pass *p, int64_t at, int32_t *q,
                      const int32_t *above, int learned) {
@@ -142,15 +135,16 @@ INLINE void code_row(const Coding *c, Around *a, Model *m, Writer *w, Reader *r,
             q[k] = 0;
             continue;
         }
-        const int level = learned ? level_by_network(&a->surroundings, c->contexts, k, (int16_t)last, (int16_t)last_but_one)
-                                  : level_of(a->energy[k] + 8 * last + 2 * last_but_one);
+        const int level =
+            learned ? level_by_network(&a->surroundings, c->contexts, k, (int16_t)last, (int16_t)last_but_one)
+                    : level_of(a->energy[k] + 8 * last + 2 * last_but_one);
         const int signs = 3 * sign + (above ? sign_of(above[k]) : 1);
         if (w)
             put_symbol(w, m, level, signs, q[k]);
         else
             q[k] = get_symbol(r, m, level, signs);
         last_but_one = last;
-        last = a->magnitudes[i] = size_of(q[k], learned);
+        last = a->magnitudes[i] = learned ? (uint16_t)log_of[magnitude_of(q[k])] : magnitude_of(q[k]);
         sum += last;
         sign = sign_of(q[k]);
     }
@@ -166,7 +160,8 @@ INLINE void code_anchors(const Coding *c, Model *m, Writer *w, Reader *r) {
     }
 }
 
-INLINE void code_pass(const Coding *c, Around *a, Model *m, Writer *w, Reader *r, const Pass *p, int64_t *done, int learned) {
+INLINE void code_pass(const Coding *c, Around *a, Model *m, Writer *w, Reader *r, const Pass *p, int64_t *done,
+                      int learned) {
     const Grid *g = c->grid;
     if (learned) begin_pass(&a->surroundings, p);
     for (int64_t i = 0; i < p->count[0]; i++)
@@ -300,7 +295,8 @@ INLINE int64_t count_anchors(const Grid *g) {
     }                                                                                                                  \
     /* Quantise and code `z`, or decode (`z` NULL). `streams` NULL: quantise alone. */                                  \
     EXPORT int caesar_lift_##NAME(const Grid *g, const REAL *z, REAL *z_hat, const uint8_t *mask, const int16_t *w,     \
-                                  REAL step, int lattice, int32_t *q, Streams *streams, const Contexts *contexts, int threads) {               \
+                                  REAL step, int lattice, int32_t *q, Streams *streams, const Contexts *contexts,      \
+                                  int threads) {                                                                       \
         Pass passes[MAX_PASSES];                                                                                       \
         const int n = list_passes(g, passes);                                                                          \
         const int64_t anchors = count_anchors(g);                                                                      \

@@ -21,7 +21,9 @@ from codectk_caesar_freq import background, windows
 from codectk_caesar_freq.architecture import BACKGROUND, DIFFUSION, STUDENT, BackgroundConfig, config_of
 from codectk_caesar_freq.background import Backgrounds
 from codectk_caesar_freq.blocks import Block, Method
+from codectk_caesar_freq.codec import CaesarFreqCodec
 from codectk_caesar_freq.merge import MergeOptions, combined, merge
+from codectk_caesar_freq.options import EncodeOptions
 from codectk_caesar_freq.windows import METHODS, Layout
 
 from .small import moving_waves, part, run, write_fields
@@ -179,7 +181,7 @@ def test_files_of_mode_transform_need_no_weights_and_files_that_do_say_so() -> N
 def test_a_mode_without_its_weights_is_a_plain_error() -> None:
     x = climate(6)
     with pytest.raises(OptionsError, match="needs weights"):
-        packed(codec_with(None), x, mode="learned")
+        CaesarFreqCodec().encode(x, info_of(x), EncodeOptions(mode="learned"))
     with pytest.raises(WeightsError, match="no part diffusion"):
         packed(codec_with(part(STUDENT)), x, mode="diffusion")
     with pytest.raises(OptionsError, match="n_frame"):
@@ -257,10 +259,21 @@ def test_backgrounds_are_merged_with_the_phases(tmp_path: Path) -> None:
     part(STUDENT).save(tmp_path / "s.safetensors")
     paths = {"background": str(tmp_path / "b.safetensors"), "single_step_diffusion": str(tmp_path / "s.safetensors")}
     out = tmp_path / "all.safetensors"
-    merge(MergeOptions(**paths, without=("freq_compressor", "diffusion"), output=str(out)))
+    merge(MergeOptions(**paths, without=("freq_compressor", "diffusion"), output=str(out), half=True))
     merged = Checkpoint.open(out)
     assert len(Backgrounds.load(merged).entries) == 1
     x = climate(13, seed=1)
     assert len(packed(codec_with(merged), x, mode="single_step", abs_error=0.5, **WINDOWS)) < len(
         packed(codec_with(merged), x, abs_error=0.5)
     )
+
+
+def test_the_default_weights_have_all_parts_and_each_can_be_used() -> None:
+    codec = codec_with(None)
+    x = climate(16, seed=1)
+    for mode in ("learned", "diffusion", "single_step"):
+        assert (
+            np.abs(opened(codec, packed(codec, x[:, :16, :16], mode=mode, abs_error=0.5)) - x[:, :16, :16]).max() <= 0.5
+        )
+    learned = codec.codec.learned  # type: ignore[attr-defined]
+    assert {entry.mean.shape for entry in learned.backgrounds.entries} == {(64, 128), (33, 49), (96, 192)}

@@ -174,7 +174,8 @@ def _items(value: Options) -> list[str]:
 
 def _stored(name: str, tensor: NDArray[Any], half: bool) -> NDArray[Any]:
     """A tensor as it is kept: weights in half precision if that is asked for, and tables as they are."""
-    if not half or tensor.dtype != np.float32 or name.startswith(f"{COMPRESSOR}.prior."):
+    network = name.partition(".")[0] in NETWORKS
+    if not (half and network) or tensor.dtype != np.float32 or name.startswith(f"{COMPRESSOR}.prior."):
         return tensor
     with np.errstate(over="ignore"):
         made = tensor.astype(np.float16)

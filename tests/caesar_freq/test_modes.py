@@ -18,10 +18,11 @@ from codectk.compression import LoadedCodec, load_codec
 from codectk.container import unpack
 from codectk.errors import CodectkError, ContainerError, OptionsError, WeightsError, WeightsMismatch
 from codectk_caesar_freq import background, windows
-from codectk_caesar_freq.architecture import BACKGROUND, DIFFUSION, STUDENT, BackgroundConfig, config_of
+from codectk_caesar_freq.architecture import BACKGROUND, COMPRESSOR, DIFFUSION, STUDENT, BackgroundConfig, config_of
 from codectk_caesar_freq.background import Backgrounds
-from codectk_caesar_freq.blocks import Block, Method
+from codectk_caesar_freq.blocks import LATENTS, Block, Method
 from codectk_caesar_freq.codec import CaesarFreqCodec
+from codectk_caesar_freq.learned.latents_coder import LatentCoder
 from codectk_caesar_freq.merge import MergeOptions, combined, merge
 from codectk_caesar_freq.options import EncodeOptions
 from codectk_caesar_freq.windows import METHODS, Layout
@@ -277,3 +278,31 @@ def test_the_default_weights_have_all_parts_and_each_can_be_used() -> None:
         )
     learned = codec.codec.learned  # type: ignore[attr-defined]
     assert {entry.mean.shape for entry in learned.backgrounds.entries} == {(64, 128), (33, 49), (96, 192)}
+
+
+def test_fields_over_latents_of_the_frequency_compressor_keep_to_the_bound() -> None:
+    codec, x = codec_with(combined({COMPRESSOR: part(COMPRESSOR), STUDENT: part(STUDENT)})), moving_waves(5)[0, 0]
+    x[1, 3:5, 4] = np.nan
+    for bound in ({"abs_error": 0.02}, {"nrmse": 1e-3}):
+        data = packed(codec, x, mode="learned", predict="latents", **bound)
+        block = Block.unpack(list(unpack(data).segments), "it")
+        assert block.base[0] == LATENTS and len(block.base) > 17
+        y = opened(codec, data)
+        assert np.array_equal(np.isnan(x), np.isnan(y))
+        gaps = np.abs(x - y)[np.isfinite(x)]
+        assert (
+            gaps.max() <= 0.02
+            if "abs_error" in bound
+            else np.sqrt((gaps**2).mean()) <= 1e-3 * np.nanmax(x - np.nanmin(x))
+        )
+    assert len(packed(codec, x, mode="learned", abs_error=0.02)) <= len(packed(codec, x, abs_error=0.02)) + 8
+
+
+def test_latents_decode_to_the_base_that_was_encoded_and_damage_is_a_plain_error() -> None:
+    coder = LatentCoder.load(part(COMPRESSOR))
+    x = moving_waves(5)[0, 0].astype(np.float64)
+    data, base = coder.encode(x)
+    assert np.array_equal(coder.decode(data, x.shape, "it"), base)
+    for hostile in (b"", data[:10], data[:-3], data + b"\0", bytes(16), b"\xff" * 40):
+        with pytest.raises(CodectkError):
+            coder.decode(hostile, x.shape, "it")

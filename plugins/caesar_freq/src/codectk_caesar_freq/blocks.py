@@ -5,7 +5,8 @@
             signs            varint length, bytes    (flag 2: the method codes log2 |x|)
             correction       varint length, bytes    (flag 4: see `gae`)
             exact values     varint length, bytes    (flag 8)
-            base             varint length, bytes    (flag 16: see `background`; the method codes what it leaves)
+            base             varint length, u8 kind, bytes    (flag 16; the method codes what it leaves)
+                             0: see `background`, 1: see `learned.latents_coder`
             the method's own bytes
     groups  streams of the levels of the fitted wavelet, coarse to fine; other methods have none
 
@@ -23,11 +24,13 @@ import numpy as np
 from codectk.container import Reader, varint
 from codectk.errors import ContainerError, DesyncError
 from codectk_caesar_freq import bands, fitted, gae, loglaw, native, windows
+from codectk_caesar_freq.architecture import COMPRESSOR
 from codectk_caesar_freq.background import Place
 from codectk_caesar_freq.native import Array
 from codectk_caesar_freq.specials import Mask, inflate, shuffled, unpack, unshuffled
 from codectk_caesar_freq.weights import Learned
 
+BACKGROUND_BASE, LATENTS = 0, 1
 HEAD = "<BBI"
 HEAD_BYTES = struct.calcsize(HEAD)
 OPTIONAL = ("specials", "signs", "correction", "exact", "base")
@@ -195,9 +198,12 @@ def _fitted(block: Block, context: Context, special: Mask | None, dtype: np.dtyp
 
 
 def _base(data: bytes, context: Context) -> native.Doubles:
-    if context.learned is None:
-        raise ContainerError(f"{context.source} needs a background.", "Name the weights it was made with.")
-    return context.learned.backgrounds.decode(data, context.shape, context.place, context.source)
+    learned, kind, rest = context.learned, data[0], data[1:]
+    if learned is None or kind > LATENTS or (kind == LATENTS and COMPRESSOR not in learned.parts):
+        raise ContainerError(f"{context.source} needs other weights.", "Name the weights it was made with.")
+    if kind == LATENTS:
+        return learned.latents.decode(rest, context.shape, context.source)
+    return learned.backgrounds.decode(rest, context.shape, context.place, context.source)
 
 
 def _windows(data: bytes, context: Context, special: Mask | None) -> native.Doubles:

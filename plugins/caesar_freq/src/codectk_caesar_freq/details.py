@@ -10,7 +10,7 @@ from typing import Any
 from codectk.container import Header, pack
 from codectk.errors import ContainerError
 from codectk_caesar_freq import bands, layout, native, windows
-from codectk_caesar_freq.blocks import Block, Method
+from codectk_caesar_freq.blocks import BACKGROUND_BASE, LATENTS, Block, Method
 from codectk_caesar_freq.bounds import OPTIONS
 from codectk_caesar_freq.codec import chunk_sides
 
@@ -22,6 +22,7 @@ PROMISES = {
     "psnr": "PSNR of each variable at least {} dB",
     "eb": "root mean square error of each 8×8 patch at most {} of the range of all variables",
 }
+OVER = {bytes([BACKGROUND_BASE]): " over a background", bytes([LATENTS]): " over latents"}
 METHODS = {
     Method.NOTHING: "special values alone",
     Method.CONSTANT: "one value",
@@ -151,7 +152,7 @@ def _variables(header: Header, rows: list[list[float]]) -> list[dict[str, Any]]:
 
 
 def _chunks(blocks: Sequence[Block], number: int, segments: int, sides: native.Shape) -> dict[str, Any]:
-    methods = Counter(METHODS[block.method] + " over a background" * bool(block.base) for block in blocks)
+    methods = Counter(METHODS[block.method] + OVER.get(block.base[:1], "") for block in blocks)
     about = {"number": number, "T × H × W of the longest": " × ".join(map(str, sides)), **methods}
     if segments < number * native.GROUPS:
         about["with all levels"] = max(0, segments - (native.GROUPS - 1) * number)

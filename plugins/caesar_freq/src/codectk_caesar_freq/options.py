@@ -54,8 +54,10 @@ class EncodeOptions(_Resources):
     )
     n_frame: int = option(16, ge=2, le=255, unit="frames", help="Length of a window between keyframes.")
     interpo_rate: int = option(3, ge=1, le=254, unit="frames", help="From one keyframe to the next.")
-    predict: Literal["auto", "skip", "linear", "student", "teacher"] = option(
-        "auto", help="How frames between keyframes are predicted: auto takes the cheapest for each window, or none."
+    predict: Literal["auto", "skip", "linear", "student", "teacher", "latents"] = option(
+        "auto",
+        help="How frames between keyframes are predicted: auto takes the cheapest for each window, or none. Latents: "
+        "in mode learned, over what the frequency compressor gives, whatever it costs.",
     )
     wavelet: Literal["auto", "fitted", "haar", "cdf97", "none"] = option(
         "auto", help="Fitted: filters fitted to each chunk. Auto: what gives the smallest file for the bound."

@@ -12,11 +12,13 @@ import numpy as np
 
 from codectk.errors import CodectkError
 from codectk_caesar_freq import encoding, fitted, windows
-from codectk_caesar_freq.blocks import Block, Method, decoded
+from codectk_caesar_freq.architecture import COMPRESSOR
+from codectk_caesar_freq.blocks import BACKGROUND_BASE, LATENTS, Block, Method, decoded
 from codectk_caesar_freq.bounds import Bound, Reached
 from codectk_caesar_freq.encoding import Work, size_of, unit_of
 from codectk_caesar_freq.native import Doubles
 from codectk_caesar_freq.specials import Mask
+from codectk_caesar_freq.weights import Learned
 from codectk_caesar_freq.windows import DIRECT, METHODS, Body, Layout, Methods
 
 Mode = Literal["transform", "learned", "diffusion", "single_step"]
@@ -26,6 +28,8 @@ MODES: dict[str, tuple[str, ...]] = {
     "single_step": ("skip", "linear", "student"),
 }
 """What frames between keyframes are predicted by."""
+
+FORCED_LATENTS = "latents"
 
 COUNTS = (0, 4, 16, 64, 256)
 """Numbers of components to try."""
@@ -38,13 +42,13 @@ def encode(work: Work, mode: str, layout: Layout, forced: str | None = None) -> 
         work: what to encode.
         mode: see `MODES`; with weights, backgrounds are tried in all but `transform`.
         layout: windows of frames.
-        forced: predict all windows in this way, whatever it costs.
+        forced: predict in this way, whatever it costs: all windows, or by latents in mode `learned`.
 
     Raises:
         CodectkError: see `encoding.encode`.
     """
     best: tuple[Block, Reached] | None = None
-    if forced is None or mode not in MODES:
+    if forced is None or (mode not in MODES and forced != FORCED_LATENTS):
         best = encoding.encode(work)
         if mode == "transform" or work.bound.meaning == "relative" or not work.valid.size:
             return best
@@ -75,6 +79,8 @@ def needs_weights(block: Block, frames: int) -> bool:
 def _candidates(work: Work, mode: str, layout: Layout, forced: str | None) -> Iterator[Callable[[], Block | None]]:
     if mode in MODES and layout.count:
         yield lambda: _windows(work, MODES[mode], layout, forced)
+    if work.learned is not None and _tries_latents(work.learned, mode, forced):
+        yield partial(_over_latents, work, work.learned)
     if work.learned is None or forced is not None:
         return
     number = work.learned.backgrounds.best(work.x, work.special, work.place)
@@ -85,12 +91,22 @@ def _candidates(work: Work, mode: str, layout: Layout, forced: str | None) -> It
         yield partial(_over_background, work, number, count)
 
 
+def _tries_latents(learned: Learned, mode: str, forced: str | None) -> bool:
+    return mode == "learned" and COMPRESSOR in learned.parts and forced in (None, FORCED_LATENTS)
+
+
+def _over_latents(work: Work, learned: Learned) -> Block | None:
+    packed, base = learned.latents.encode(fitted.filled(work.x.astype(np.float64), work.special))
+    left = _correction(work, work.x.astype(np.float64) - base, work.special)
+    return None if left is None else replace(left, base=bytes([LATENTS]) + packed)
+
+
 def _over_background(work: Work, number: int, count: int) -> Block | None:
     if work.learned is None:
         return None
     packed, base = work.learned.backgrounds.encode(number, count, work.x, work.special, work.place)
     left = _correction(work, work.x.astype(np.float64) - base, work.special)
-    return None if left is None or left.base else replace(left, base=packed)
+    return None if left is None or left.base else replace(left, base=bytes([BACKGROUND_BASE]) + packed)
 
 
 def _correction(work: Work, left: Doubles, special: Mask | None) -> Block | None:

@@ -10,6 +10,7 @@ from codectk_caesar_freq.background import Backgrounds
 from codectk_caesar_freq.contexts import Contexts
 
 if TYPE_CHECKING:
+    from codectk_caesar_freq.learned.latents_coder import LatentCoder
     from codectk_caesar_freq.learned.predictor import Predictor
 
 
@@ -38,6 +39,13 @@ class Learned:
     def contexts(self) -> Contexts | None:
         """The context network of the fitted wavelet."""
         return Contexts.load(self._checkpoint)
+
+    @cached_property
+    def latents(self) -> "LatentCoder":
+        """The frequency compressor."""
+        from codectk_caesar_freq.learned.latents_coder import LatentCoder
+
+        return LatentCoder.load(self._checkpoint)
 
     @cached_property
     def predictor(self) -> "Predictor":

@@ -161,7 +161,7 @@ class Predictor:
             return keys.new_zeros(())
         # The scale is a power of two, so that dividing by it and multiplying again are exact.
         scale = math.ldexp(1.0, math.frexp(float(span))[1])
-        planes = self.transform.forward(_extended((keys - low) / scale, self.transform.cell))
+        planes = self.transform.forward(extended((keys - low) / scale, self.transform.cell))
         known = condition(planes[:, : self.channels].transpose(0, 1)[None], interpo_rate)
         if method == "teacher" and self.teacher is not None:
             noise = seeded_noise([place], known.linear.shape[1:])
@@ -174,7 +174,7 @@ class Predictor:
         return frames[:, : keys.shape[1], : keys.shape[2]] * scale
 
 
-def _extended(x: Tensor, cell: int) -> Tensor:
+def extended(x: Tensor, cell: int) -> Tensor:
     """(K, H, W), mirrored below and on the right to multiples of the cell."""
     for dim in (1, 2):
         size = x.shape[dim]

@@ -19,8 +19,6 @@ from codectk.errors import ContainerError, WeightsError, WeightsMismatch
 from codectk.testing import TrainerConformance
 from codectk_caesar_freq import fitted, native
 from codectk_caesar_freq.architecture import CONTEXTS, STUDENT, ContextsConfig, config_of
-from codectk_caesar_freq.blocks import Method
-from codectk_caesar_freq.bounds import Bound
 from codectk_caesar_freq.contexts import (
     HIDDEN,
     KINDS,
@@ -35,7 +33,6 @@ from codectk_caesar_freq.contexts import (
     reach,
     starts_of,
 )
-from codectk_caesar_freq.encoding import Plan, Work, encode
 from codectk_caesar_freq.lattice import Lattice
 from codectk_caesar_freq.learned.context_network import Batch, ContextNetwork
 from codectk_caesar_freq.merge import combined
@@ -303,19 +300,6 @@ def test_training_saves_bytes_of_frames_that_were_held_out(tmp_path: Path) -> No
     plan, z = planned(gusts((8, 24, 40), seed=5), 1e-1)
     with_network, without = (sum(map(len, fitted.encode(plan, z, None, 1, c)[1])) for c in (found, None))
     assert with_network < without
-
-
-def test_missing_values_and_steps_of_a_field_are_trained_on_as_the_codec_codes_them(tmp_path: Path) -> None:
-    x = np.rint(2 * gusts((10, 24, 40))) / 2
-    x[:, 3:9, 5:30] = np.nan
-    folder = write_fields(tmp_path / "fields", steps=x[None, None])
-    checkpoint = run("contexts", tmp_path / "run", {"train_data": str(folder), "steps": 2, "examples": 3000})
-    held_out = np.ascontiguousarray(x[8:])
-    bound = Bound("absolute", 1e-4 * float(np.nanmax(held_out) - np.nanmin(held_out)))
-    block, _ = encode(Work(held_out, np.isnan(held_out), bound, Plan(only_fitted=True)))
-    assert block.method == Method.FITTED
-    row = checkpoint.training["results"]["validation"]["steps.npz"]["0.0001"]
-    assert row["without"] == sum(map(len, block.groups))
 
 
 def test_constant_fields_are_an_error(tmp_path: Path) -> None:

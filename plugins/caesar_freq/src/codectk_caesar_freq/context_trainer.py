@@ -7,24 +7,21 @@ the last 20 %: bytes of the streams with the network and without
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from codectk.arrays import Array, missing
+from codectk.arrays import Array
 from codectk.checkpoint import Checkpoint
 from codectk.errors import InputError
 from codectk.train import Run
-from codectk_caesar_freq import encoding, fitted, native, specials
+from codectk_caesar_freq import fitted, native
 from codectk_caesar_freq.architecture import CONTEXTS, ContextsConfig, config_of
-from codectk_caesar_freq.bounds import Bound
 from codectk_caesar_freq.contexts import LOG_ONE, MODELS, SIGN_CONTEXTS, Contexts, starts_of
 from codectk_caesar_freq.learned.context_network import Batch, ContextNetwork
-from codectk_caesar_freq.learned.data import Source, read_sources, split
+from codectk_caesar_freq.learned.data import Source, normalised, read_sources, split
 from codectk_caesar_freq.learned.parts import make_checkpoint
-from codectk_caesar_freq.specials import Mask
 from codectk_caesar_freq.train_options import ContextsOptions
 from codectk_caesar_freq.training import LARGEST_NORM, LOWEST_RATE
 
@@ -127,70 +124,47 @@ class ContextsTrainer:
         return features, magnitudes, kinds, levels
 
     def _of_source(self, number: int, source: Source) -> Iterator[native.Examples]:
-        wanted, spread = self.options.examples // BLOCKS, _spread(source)
+        x = normalised(source.frames, source.fill)
+        wanted = self.options.examples // BLOCKS
         for bound in BOUNDS:
             for i in range(BLOCKS):
-                drawn = _block(source, self.run.rng("block", number, f"{bound:g}", i))
-                if (plan := _plan(*drawn, bound * spread)) is not None:
-                    yield plan.examples(max(1, drawn[0].size // wanted))
+                rng = self.run.rng("block", number, f"{bound:g}", i)
+                part = _block(x, rng)
+                if part.min() == part.max():
+                    continue
+                grid, q = _quantised(part, bound)
+                yield native.context_examples(grid, None, q, max(1, part.size // wanted))
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """A block that is ready for coding: `fitted`, quantised, and what is special."""
-
-    found: fitted.Fitted
-    z: Array
-    special: Mask | None
-
-    def examples(self, every: int) -> native.Examples:
-        """Those of one row in so many."""
-        quantiser, mask = self.found.quantiser, None if self.special is None else self.special.view(np.uint8)
-        grid = native.Grid.of((self.z.shape[0], self.z.shape[1], self.z.shape[2]), self.found.order)
-        how = float(quantiser.step), quantiser.lattice
-        return native.context_examples(
-            grid, mask, native.lift_symbols(grid, self.z, mask, self.found.weights, *how), every
-        )
-
-    def size(self, contexts: Contexts | None) -> int:
-        """Bytes of the streams."""
-        return sum(map(len, fitted.encode(self.found, self.z, self.special, 1, contexts)[1]))
-
-
-def _plan(x: Array, special: Mask, bound: float) -> _Plan | None:
-    """A block as the codec would plan it; None where nothing is left to code."""
-    kept = np.ascontiguousarray(special) if special.any() else None
-    work = encoding.Work(np.ascontiguousarray(x), kept, Bound("absolute", bound), encoding.Plan())
-    if not bound or not work.valid.size or (ends := specials.ends(work.valid))[0] == ends[1]:
-        return None
-    for quantiser in encoding.quantisers(work, *ends):
-        z = quantiser.scaled(work.x, kept)
-        return _Plan(fitted.fit(quantiser, z, kept), z, kept)
-    return None
-
-
-def _spread(source: Source) -> float:
-    """Range of the valid values."""
-    valid = source.frames[~missing(np.asarray(source.frames), source.fill)]
-    return float(valid.max()) - float(valid.min()) if valid.size else 0.0
-
-
-def _block(source: Source, rng: np.random.Generator) -> tuple[Array, Mask]:
-    """A random part of the frames, and what is special in it; in half of the cases with axes exchanged."""
+def _block(x: Array, rng: np.random.Generator) -> Array:
+    """A random part of frames (T, H, W); in half of the cases with its axes exchanged."""
     drawn = [int(rng.choice(sizes)) for sizes in (FRAMES, SIDES, SIDES)]
-    size = [min(want, there) for want, there in zip(drawn, source.frames.shape, strict=True)]
-    begin = [int(rng.integers(there - side + 1)) for there, side in zip(source.frames.shape, size, strict=True)]
-    part = np.ascontiguousarray(source.frames[tuple(slice(b, b + s) for b, s in zip(begin, size, strict=True))])
-    special = specials.add_still(part, specials.find(part, source.fill, None))
-    axes = (0, 1, 2) if rng.random() < 0.5 else tuple(rng.permutation(3))
-    return part.transpose(axes), special.transpose(axes)
+    size = [min(want, there) for want, there in zip(drawn, x.shape, strict=True)]
+    begin = [int(rng.integers(there - side + 1)) for there, side in zip(x.shape, size, strict=True)]
+    part = x[tuple(slice(b, b + s) for b, s in zip(begin, size, strict=True))]
+    return np.ascontiguousarray(part if rng.random() < 0.5 else part.transpose(rng.permutation(3)))
+
+
+def _plan(x: Array, bound: float) -> tuple[fitted.Fitted, Array, native.Grid]:
+    quantiser = fitted.Quantiser.within(float(x.min()), float(x.max()), bound)
+    z = quantiser.scaled(x, None)
+    found = fitted.fit(quantiser, z, None)
+    return found, z, native.Grid.of((x.shape[0], x.shape[1], x.shape[2]), found.order)
+
+
+def _quantised(x: Array, bound: float) -> tuple[native.Grid, native.Integers]:
+    found, z, grid = _plan(x, bound)
+    return grid, native.lift_symbols(grid, z, None, found.weights, 1.0)
 
 
 def _compare(source: Source, contexts: Contexts) -> dict[str, dict[str, int]]:
-    """Bytes of the streams of all frames at some bounds, of the range."""
-    x, spread, rows = np.ascontiguousarray(source.frames), _spread(source), {}
-    special = specials.add_still(x, specials.find(x, source.fill, None))
+    """Bytes of the streams of all frames at some bounds."""
+    x = normalised(source.frames, source.fill)
+    if x.min() == x.max():
+        return {}
+    rows = {}
     for bound in VAL_BOUNDS:
-        if (plan := _plan(x, special, bound * spread)) is not None:
-            rows[f"{bound:g}"] = {"bytes": plan.size(contexts), "without": plan.size(None)}
+        found, z, _ = _plan(x, bound)
+        with_network, without = (sum(map(len, fitted.encode(found, z, None, 1, c)[1])) for c in (contexts, None))
+        rows[f"{bound:g}"] = {"bytes": with_network, "without": without}
     return rows

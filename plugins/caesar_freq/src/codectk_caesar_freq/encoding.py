@@ -185,31 +185,19 @@ def _has_coefficients(low: float, high: float, step: float) -> bool:
 
 
 def _pointwise(work: Work, low: float, high: float) -> Iterator[Callable[[], Block]]:
+    bound, half = work.bound.value, inner_half(work, low, high)
     if work.plan.transform is not None:
-        half = inner_half(work, low, high)
         if half and _has_coefficients(low, high, half):
             yield lambda: _corrected(work, half)
         return
-    for quantiser in quantisers(work, low, high):
-        yield partial(_fitted, work, quantiser)
-
-
-def quantisers(work: Work, low: float, high: float) -> list[fitted.Quantiser]:
-    """What the fitted wavelet may quantise a block by, within an absolute bound; nothing where that is too small.
-
-    Args:
-        work: the block.
-        low, high: ends of its valid values.
-    """
-    bound, half = work.bound.value, inner_half(work, low, high)
     found = lattice.detect(work.valid, bound)
     rounding = unit_of(work, max(abs(low), abs(high))) if work.x.dtype.kind == "f" else 0.0
     radii = found.radii(bound, rounding) if found else []
     if found and (not half or (2 * radii[0] + 1) * found.distance >= LATTICE_WORTH * 2 * bound):
-        return [fitted.Quantiser.of(found, radius) for radius in radii]
-    if half and _half_spread(low, high) / half <= fitted.MOST_DOUBLE:
-        return [fitted.Quantiser.within(low, high, half)]
-    return []
+        for radius in radii:
+            yield partial(_fitted, work, fitted.Quantiser.of(found, radius))
+    elif half and _half_spread(low, high) / half <= fitted.MOST_DOUBLE:
+        yield lambda: _fitted(work, fitted.Quantiser.within(low, high, half))
 
 
 def _lossless_lattice(work: Work) -> Iterator[Callable[[], Block]]:

@@ -200,12 +200,10 @@ def lift_quantise(grid: Grid, z: Array, mask: Array | None, weights: Weights, st
     return z_hat
 
 
-def lift_symbols(
-    grid: Grid, z: Array, mask: Array | None, weights: Weights, step: float, lattice: bool = False
-) -> Integers:
-    """The quantised values of a block in the order of the passes, anchors first, (T·H·W,); see `lift_encode`."""
+def lift_symbols(grid: Grid, z: Array, mask: Array | None, weights: Weights, step: float) -> Integers:
+    """The quantised values in the order of the passes, anchors first, (T·H·W,)."""
     z_hat, q = np.empty_like(z), np.empty(z.size, np.int32)
-    _lift(z, z_hat, grid, _address(mask), weights.ctypes.data, step, lattice, q.ctypes.data, None, None, 1)
+    _lift(z, z_hat, grid, _address(mask), weights.ctypes.data, step, False, q.ctypes.data, None, None, 1)
     return q
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codectk.arrays import Array, ArrayInfo, missing, parts
 from codectk.errors import CodectkError, InputError, OutputError
@@ -90,6 +91,26 @@ def read_field(path: Path, max_bytes: int = MAX_INPUT_BYTES) -> Picture:
         found = to_json(metadata, notes) if source != ".npy" else {}
     fill = fill_value(own, kind, x.shape)
     return Picture(x, ArrayInfo(kind, x.shape, value_range(x, fill), fill), tuple(notes), found)
+
+
+def read_mask(path: Path, max_bytes: int = MAX_INPUT_BYTES) -> NDArray[np.bool_]:
+    """Read an array of truth values or numbers as a mask: true where it is not 0.
+
+    Args:
+        path, max_bytes: see `read_field`.
+
+    Raises:
+        InputError: see `read_field`.
+    """
+    place, name = split(path)
+    if not is_store(place):
+        check_file(place, max_bytes)
+    with _format(place).opened(place, name, max_bytes) as variable:
+        dtype = np.dtype(np.uint8) if variable.values.dtype == bool else variable.values.dtype
+        field_kind(path, variable.values.shape, dtype, max_bytes)
+        with reading(path, "readable"):
+            mask: NDArray[np.bool_] = np.asarray(variable.values[...]) != 0
+    return mask
 
 
 def write_field(path: Path, x: Array, info: ArrayInfo, found: Any, force: bool = False) -> None:

@@ -16,12 +16,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from codectk import fields
 from codectk.arrays import ArrayInfo
 from codectk.checkpoint import Checkpoint
 from codectk.codec import Codec, Encoded
 from codectk.container import MAX_SEGMENTS
 from codectk.errors import ContainerError, InputError, OptionsError
-from codectk.inputs import read_array
 from codectk_caesar_freq import blocks, encoding, layout, native, predicted, specials
 from codectk_caesar_freq.background import Place
 from codectk_caesar_freq.bands import Transform
@@ -180,12 +180,12 @@ def read_mask(name: str, shape: tuple[int, ...]) -> Mask:
         InputError: the file cannot be read.
         OptionsError: its shape is not that of the field's last axes.
     """
-    mask = np.asarray(read_array(Path(name)).x)
+    mask = fields.read_mask(Path(name))
     if mask.ndim > len(shape) or mask.shape != shape[len(shape) - mask.ndim :]:
         raise OptionsError(
             f"The mask {name} has shape {mask.shape}, the field {shape}.", "Give the last axes of the field."
         )
-    return np.broadcast_to(mask == 0, layout.five(shape))
+    return np.broadcast_to(~mask, layout.five(shape))
 
 
 def decode_chunk(

@@ -1,16 +1,18 @@
 """What a codec's plugin says that a file of it holds, for `codectk info` and reports."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from codectk.container import Header
 from codectk.errors import CodectkError, UnknownName, one_line
 from codectk.registry import Registered, get_registry
 from codectk.specs import CodecSpec
 from codectk_cli.shared import table
 
 if TYPE_CHECKING:
+    from codectk.container import Header
     from rich.table import Table
 
 MAX_ROWS = 200

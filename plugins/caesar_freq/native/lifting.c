@@ -20,16 +20,29 @@
 
 enum { OK = 0, NO_MEMORY = -1, NO_ROOM = -2, WEIGHT_ONE = 4096 };
 
-/* How far the first of the two stages is, in values. */
+enum { TOLD_EVERY = 1 << 13 };
+
+/* How far the first of the two stages is, in values. It tells so now and then, and the second one remembers what it heard:
+   what both touch at every row would cost more than a row. */
 typedef struct {
     atomic_llong done;
-    atomic_int failed;
+    char apart[64];
+    int64_t told; /* the first stage's */
+    char from_here[64];
+    int64_t heard; /* the second stage's */
 } Progress;
 
-INLINE void announce(Progress *p, int64_t done) { atomic_store_explicit(&p->done, done, memory_order_release); }
+INLINE void announce(Progress *p, int64_t done) {
+    if (done - p->told < TOLD_EVERY) return;
+    p->told = done;
+    atomic_store_explicit(&p->done, done, memory_order_release);
+}
 
 INLINE void wait_for(Progress *p, int64_t done) {
-    while (atomic_load_explicit(&p->done, memory_order_acquire) < done) sched_yield();
+    while (p->heard < done) {
+        p->heard = atomic_load_explicit(&p->done, memory_order_acquire);
+        if (p->heard < done) sched_yield();
+    }
 }
 
 #define REAL float

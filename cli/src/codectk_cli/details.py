@@ -12,8 +12,9 @@ from codectk.specs import CodecSpec
 from codectk_cli.shared import table
 
 if TYPE_CHECKING:
-    from codectk.container import Header
     from rich.table import Table
+
+    from codectk.container import Header
 
 MAX_ROWS = 200
 """Rows of one table on the screen; JSON has all."""
@@ -44,7 +45,7 @@ def details_of(header: Header, segments: tuple[bytes, ...]) -> tuple[dict[str, A
         return {}, f"what the segments hold: {registered.distribution} cannot tell ({one_line(error)})"
 
 
-def tables(details: Mapping[str, Any]) -> Iterator[tuple[str, "Table"]]:
+def tables(details: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
     """(Title, table) of all entries that are single values, then of each that is a mapping or a list of mappings."""
     single = {name: v for name, v in details.items() if not isinstance(v, Mapping) and not _is_rows(v)}
     if single:
@@ -56,7 +57,7 @@ def tables(details: Mapping[str, Any]) -> Iterator[tuple[str, "Table"]]:
             yield _printable(title), _pairs(value)
 
 
-def _pairs(values: Mapping[str, Any]) -> "Table":
+def _pairs(values: Mapping[str, Any]) -> Table:
     shown = table("", "")
     shown.show_header = False
     for name, value in values.items():
@@ -64,7 +65,7 @@ def _pairs(values: Mapping[str, Any]) -> "Table":
     return shown
 
 
-def _rows(rows: Sequence[Mapping[str, Any]]) -> "Table":
+def _rows(rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = list(dict.fromkeys(column for row in rows for column in row))
     numbers = [_printable(c) for c in columns if all(isinstance(row.get(c), int | float | None) for row in rows)]
     shown = table(*map(_printable, columns), right=numbers)

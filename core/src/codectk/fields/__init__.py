@@ -106,7 +106,7 @@ def read_mask(path: Path, max_bytes: int = MAX_INPUT_BYTES) -> NDArray[np.bool_]
     if not is_store(place):
         check_file(place, max_bytes)
     with _format(place).opened(place, name, max_bytes) as variable:
-        dtype = np.dtype(np.uint8) if variable.values.dtype == bool else variable.values.dtype
+        dtype = np.dtype(np.uint8) if variable.values.dtype == np.bool_ else variable.values.dtype
         field_kind(path, variable.values.shape, dtype, max_bytes)
         with reading(path, "readable"):
             mask: NDArray[np.bool_] = np.asarray(variable.values[...]) != 0

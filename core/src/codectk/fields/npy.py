@@ -69,7 +69,8 @@ def _member(path: Path, stream: IO[bytes], max_bytes: int) -> Array:
     if version not in _READ_HEADER:
         raise InputError(f"{path} holds an array of named parts.", "Save a plain array.")
     shape, fortran_order, dtype = _READ_HEADER[version](stream)
-    checked = np.dtype(np.uint8) if dtype == bool else dtype  # truth values are no field, but may be a mask
+    # Truth values are no field, but may be a mask.
+    checked = np.dtype(np.uint8) if dtype == np.bool_ else dtype
     field_kind(path, shape, checked, max_bytes)
     size = prod(shape) * dtype.itemsize
     order: Literal["C", "F"] = "F" if fortran_order else "C"

@@ -131,7 +131,7 @@ class CaesarFreqCodec(Codec):
 
         def one(place: tuple[int, Chunk]) -> None:
             i, chunk = place
-            parts = [s if (s := _get(encoded.segments, group * number + i)) is not None else None for group in range(3)]
+            parts = [_get(encoded.segments, group * number + i) for group in range(native.GROUPS)]
             whole[chunk.slices] = decode_chunk(parts, chunk, info, threads, self.learned)
 
         for _ in _map(one, enumerate(layout.chunks(info.shape, longest)), options.threads):

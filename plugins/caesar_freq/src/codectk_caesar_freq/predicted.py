@@ -6,7 +6,6 @@ Whatever is predicted, a block is taken only if it is smaller than the one witho
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 import numpy as np
 
@@ -20,8 +19,6 @@ from codectk_caesar_freq.native import Doubles
 from codectk_caesar_freq.specials import Mask
 from codectk_caesar_freq.weights import Learned
 from codectk_caesar_freq.windows import DIRECT, METHODS, Body, Layout, Methods
-
-Mode = Literal["transform", "learned", "diffusion", "single_step"]
 
 MODES: dict[str, tuple[str, ...]] = {
     "diffusion": ("skip", "linear", "student", "teacher"),
@@ -88,7 +85,7 @@ def _candidates(work: Work, mode: str, layout: Layout, forced: str | None) -> It
         return
     most = len(work.learned.backgrounds.entries[number].modes)
     for count in sorted({min(count, most) for count in COUNTS}):
-        yield partial(_over_background, work, number, count)
+        yield partial(_over_background, work, work.learned, number, count)
 
 
 def _tries_latents(learned: Learned, mode: str, forced: str | None) -> bool:
@@ -101,12 +98,10 @@ def _over_latents(work: Work, learned: Learned) -> Block | None:
     return None if left is None else replace(left, base=bytes([LATENTS]) + packed)
 
 
-def _over_background(work: Work, number: int, count: int) -> Block | None:
-    if work.learned is None:
-        return None
-    packed, base = work.learned.backgrounds.encode(number, count, work.x, work.special, work.place)
+def _over_background(work: Work, learned: Learned, number: int, count: int) -> Block | None:
+    packed, base = learned.backgrounds.encode(number, count, work.x, work.special, work.place)
     left = _correction(work, work.x.astype(np.float64) - base, work.special)
-    return None if left is None or left.base else replace(left, base=bytes([BACKGROUND_BASE]) + packed)
+    return None if left is None else replace(left, base=bytes([BACKGROUND_BASE]) + packed)
 
 
 def _correction(work: Work, left: Doubles, special: Mask | None) -> Block | None:

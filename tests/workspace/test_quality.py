@@ -9,13 +9,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DISTRIBUTIONS = ["core", "cli", "plugins/frappe", "plugins/crdr", "plugins/caesar_freq", "plugins/classic"]
+DISTRIBUTIONS = [
+    "core",
+    "cli",
+    "plugins/frappe",
+    "plugins/crdr",
+    "plugins/caesar_freq",
+    "plugins/dct_backbones",
+    "plugins/classic",
+]
 PACKAGES = {
     "core": "codectk",
     "cli": "codectk_cli",
     "plugins/frappe": "codectk_frappe",
     "plugins/crdr": "codectk_crdr",
     "plugins/caesar_freq": "codectk_caesar_freq",
+    "plugins/dct_backbones": "codectk_dct_backbones",
     "plugins/classic": "codectk_classic",
 }
 

@@ -1,0 +1,1 @@
+/* Coefficients out of JPEG files. */

@@ -208,7 +208,8 @@ def test_a_slip_in_a_choice_is_told(variable: str, tmp_path: Path) -> None:
     done = codectk(tmp_path, "list", **{variable: "frape"})
     (line,) = done.stderr.splitlines()
     assert line.startswith(
-        f"warning: {variable}: no installed plugin is named 'frape': caesar_freq, classic, core, crdr, dct_backbones, frappe are."
+        f"warning: {variable}: no installed plugin is named 'frape': "
+        "caesar_freq, classic, core, crdr, dct_backbones, frappe are."
     )
 
 

@@ -1,0 +1,1 @@
+"""Backbones for pixels, and what lets them read coefficients."""

@@ -9,10 +9,11 @@ import pytest
 
 from codectk.checkpoint import Checkpoint
 from codectk.errors import CodectkError, InputError, OptionsError, PluginError
-from codectk.options import Options, RunOptions, leaves, option
+from codectk.options import Options, PathList, RunOptions, leaves, option
+from codectk.recipes import Layer, combine
 from codectk.registry import Registered
 from codectk.specs import TrainerSpec
-from codectk_cli.bridge import OptionsCommand
+from codectk_cli.bridge import OptionsCommand, gather, given
 from codectk_cli.commands.train import _trainer_command
 from codectk_cli.main import dashes
 from codectk_cli.reference import page
@@ -263,6 +264,59 @@ def test_a_flag_that_two_options_claim_is_a_fault_of_the_plugin(flag: str) -> No
     command = OptionsCommand("try", params=own, models=[Clashing, RunOptions])
     with pytest.raises(PluginError, match=f"'{flag}' is defined twice"):
         command.make_context("try", [])
+
+
+def test_a_trainer_may_give_a_name_of_the_runs_options_its_own_meaning() -> None:
+    class Epochs(Options):
+        save_every: int = option(10, help="Epochs between weights that stay.")
+
+    command = OptionsCommand("try", models=[Epochs, RunOptions])
+    context = command.make_context("try", ["--save-every", "3"])
+    values = {**given(context, Epochs), **given(context, RunOptions)}
+    epochs, run = combine([Epochs, RunOptions], [Layer("flags", values)])
+    assert (epochs.changed(), run) == ({"save_every": 3}, RunOptions())
+    assert [p.help for p in command.get_params(context) if p.name == "save_every" and isinstance(p, click.Option)] == [
+        "Epochs between weights that stay. [default: 10]"
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--dirs", "one", "with blank", "3", "--count", "1"],
+        ["--dirs", "one", "with blank", "3", "--count=1"],
+        ["--count", "1", "--dirs=one", "--dirs", "one", "with blank", "3"],
+    ],
+)
+def test_a_list_of_paths_is_written_as_words_whatever_signs_they_hold(words: list[str]) -> None:
+    class Folders(Options):
+        dirs: PathList = option((), help="Folders.")
+        count: int = option(0, help="A number.")
+
+    context = OptionsCommand("try", models=[Folders]).make_context("try", words)
+    assert gather(Folders, given(context, Folders)) == Folders(
+        dirs=(Path("one"), Path("with blank"), Path("3")), count=1
+    )
+    for one in ("[a", "a,b", "a b", "[1]x"):
+        assert Folders.parse({"dirs": one}).dirs == (Path(one),)
+    assert Folders.parse({"dirs": ["a", "b"]}).changed() == {"dirs": ["a", "b"]}
+
+
+def test_auto_resume_goes_on_with_the_unfinished_run_of_the_same_settings(tmp_path: Path, tiny: Tiny) -> None:
+    words = ["-d", "cpu", "-ti", "5"]
+    for folder, settings in (("other", ["-lr", "1"]), ("mine", [])):
+        with pytest.raises(ZeroDivisionError):
+            tiny(*words, *settings, "--fails-at", "3", "-s", "2", "--out", f"runs/{folder}")
+    (tmp_path / "runs" / "a file").write_text("")
+    tiny(*words, "--auto-resume")
+    runs = {path.name: (path / "weights.safetensors").exists() for path in (tmp_path / "runs").iterdir()}
+    assert runs == {"other": False, "mine": True, "a file": False}
+    tiny(*words, "--auto-resume", "--output-dir", "elsewhere")
+    assert (tmp_path / "elsewhere" / "weights.safetensors").exists()
+    with pytest.raises(CodectkError, match="finished"):
+        tiny(*words, "--auto-resume", "--out", "elsewhere")
+    with pytest.raises(CodectkError, match="was 1"):
+        tiny(*words, "--auto-resume", "--out", "runs/other")
 
 
 def test_the_page_of_the_command_line_has_the_flags_of_every_training_run() -> None:

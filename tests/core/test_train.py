@@ -35,6 +35,14 @@ def test_a_loss_that_is_not_finite_stops_training(run, value):
     assert weight.grad is None
 
 
+def test_a_trainer_that_asks_to_stop_leaves_with_its_state_saved(run, tmp_path):
+    with pytest.raises(TrainingStopped, match="at step 3"):
+        for step, _ in run.steps("count", 20, lambda step: step):
+            if step == 2:
+                run.stop()
+    assert load_state(tmp_path / "run" / STATE)["step"] == 3
+
+
 def test_every_batch_is_loaded_once_and_comes_in_order(run):
     asked, lock = [], threading.Lock()
 

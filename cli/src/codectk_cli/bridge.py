@@ -4,6 +4,7 @@ Options of nested models are dotted flags: `--optim.lr 1e-4`. One that `option(c
 argument: it stands without a flag.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -17,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from codectk.errors import PluginError
-from codectk.options import Options, leaves
+from codectk.options import Options, RunOptions, leaves
 from codectk.recipes import Layer, combine, read_config, read_recipe
 from codectk.specs import normalise
 
@@ -69,7 +70,9 @@ class OptionsCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own parameters, then those of the models."""
         models = ctx.meta.get("codectk.models", self.models)
-        flags = [flag for model in models for flag in model_flags(model)]
+        theirs = {name for model in models if model is not RunOptions for name in model.model_fields}
+        hidden = {RunOptions: theirs}  # a trainer may give a name of a run's options its own meaning
+        flags = [flag for model in models for flag in model_flags(model) if flag.name not in hidden.get(model, ())]
         taken = {flag.name for flag in flags} & self.give_way
         own = [parameter for parameter in super().get_params(ctx) if parameter.name not in taken]
         counts = Counter(word for parameter in own + flags for word in {parameter.name, *parameter.opts})
@@ -137,10 +140,11 @@ def join_words(args: list[str], fields: Mapping[str, FieldInfo]) -> list[str]:
         if name.startswith("__no_") and _is_switch(fields.get(f"__{name[5:]}")):
             joined.append(f"--{name[5:]}=false")
         elif _is_list(fields.get(name)):
+            paths = _of_paths(fields.get(name))
             taken: list[str] = []
-            while rest and not _is_flag(rest[0]) and (not taken or _NUMBERS.fullmatch(rest[0])):
+            while rest and not _is_flag(rest[0]) and (not taken or paths or _NUMBERS.fullmatch(rest[0])):
                 taken.append(rest.pop(0))
-            joined += [f"{word}={','.join(taken)}"] if taken else [word]
+            joined += [f"{word}={json.dumps(taken) if paths else ','.join(taken)}"] if taken else [word]
         elif _is_switch(fields.get(name)):
             follows = rest[0].lower() if rest else ""
             yes_no = {"true": "true", "yes": "true", "1": "true", "false": "false", "no": "false", "0": "false"}
@@ -187,7 +191,8 @@ def _flag(name: str, field: FieldInfo) -> click.Parameter:
         help=text,
         default=None,
         metavar=metavar,
-        type=click.Path() if metavar == "PATH" else click.STRING,  # of a path, a shell completes names of files
+        # Of a path, a shell completes names of files.
+        type=click.Path() if metavar.startswith("PATH") else click.STRING,
         shell_complete=(lambda ctx, param, word: [c for c in choices if c.startswith(word)]) if choices else None,
     )
 
@@ -215,7 +220,7 @@ def _choices(field: FieldInfo) -> list[str]:
 
 def _metavar(field: FieldInfo) -> str:
     if _is_list(field):
-        return "LIST"
+        return "PATH…" if _of_paths(field) else "LIST"
     names = {int: "INTEGER", float: "NUMBER", bool: "true|false", Path: "PATH"}
     types = get_args(field.annotation) or (field.annotation,)
     return next((names[t] for t in types if t in names), "TEXT")
@@ -229,6 +234,11 @@ def _is_list(field: FieldInfo | None) -> bool:
     kinds = get_args(field.annotation) if union else (field.annotation,)
     plain = (get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in kinds)
     return any(get_origin(kind) is tuple for kind in plain)
+
+
+def _of_paths(field: FieldInfo | None) -> bool:
+    """Whether a list option takes paths, each of which is a word of its own."""
+    return field is not None and Path in get_args(field.annotation)
 
 
 def _is_switch(field: FieldInfo | None) -> bool:

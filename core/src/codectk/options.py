@@ -4,6 +4,7 @@ A model may hold other models as fields. Their options have dotted names, such a
 nested mappings: `{"optim.lr": 1e-4}` and `{"optim": {"lr": 1e-4}}` are the same.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
@@ -87,7 +88,10 @@ def option(
 
 
 class RunOptions(Options):
-    """How any training run is carried out; what is learned is up to the trainer's own options."""
+    """How any training run is carried out; what is learned is up to the trainer's own options.
+
+    A trainer whose own options have a name of these gives the name its own meaning; here the default holds then.
+    """
 
     device: str = option("auto", cli="-d", help="Where to train: auto, cpu, cuda or cuda:N.", anytime=True)
     devices: int = option(1, ge=1, help="Processes to train with, one per GPU.")
@@ -102,11 +106,11 @@ class RunOptions(Options):
     save_step: int = option(
         0, ge=0, cli="-s", unit="steps", help="Also save the state at multiples of this; 0 does not.", anytime=True
     )
-    log_every: int = option(10, ge=1, cli="-l --log-step", unit="steps", help="Distance of logged values.")
+    log_every: int = option(10, ge=1, cli="-l --log-step --print-freq", unit="steps", help="Distance of logged values.")
     start_iter: int = option(
         0, ge=0, cli="-si", help="Go on from this iteration of the run, whose state was kept.", anytime=True
     )
-    use_wandb: bool = option(False, cli="-wb", help="Also log to Weights & Biases.", anytime=True)
+    use_wandb: bool = option(False, cli="-wb --wandb", help="Also log to Weights & Biases.", anytime=True)
     wandb_dryrun: bool = option(False, help="Keep what is logged for Weights & Biases here.", anytime=True)
 
 
@@ -179,6 +183,21 @@ IntList = Annotated[tuple[int, ...], BeforeValidator(_expand)]
 
 FloatList = Annotated[tuple[float, ...], BeforeValidator(_expand)]
 """A list option of numbers, written like `IntList`."""
+
+
+def _paths(value: Any) -> Any:
+    """One path as it is, whatever signs it holds; several as the command line joins them, in JSON."""
+    if not isinstance(value, str):
+        return (value,) if isinstance(value, Path) else value
+    try:
+        several = json.loads(value) if value.startswith("[") else None
+    except ValueError:
+        several = None
+    return several if isinstance(several, list) else (value,)
+
+
+PathList = Annotated[tuple[Path, ...], BeforeValidator(_paths)]
+"""A list option of files or folders: `--dirs one "the other"`. Only for commands without arguments."""
 
 
 @cache

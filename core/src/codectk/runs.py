@@ -126,7 +126,8 @@ def _describe(registered: Registered, options: Options, run: Run, sources: Seque
 def _write_config(options: Options, run: Run) -> None:
     import yaml
 
-    values = {**options.model_dump(mode="json"), **run.options.model_dump(mode="json", exclude={"start_iter"})}
+    of_run = run.options.model_dump(mode="json", exclude={"start_iter", *type(options).model_fields})
+    values = {**options.model_dump(mode="json"), **of_run}
     known = _read_json(run.folder / DESCRIPTION).get("sources", [])
     head = "".join(f"# from {json.dumps(source, ensure_ascii=False)}\n" for source in known)
     text = head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -218,10 +218,8 @@ class Run:
             OptionsError: the batch cannot be divided evenly.
         """
         if batch_size % self.world_size:
-            raise OptionsError(
-                f"A batch of {batch_size} cannot be divided among {self.world_size} processes.",
-                "Choose a batch size that is a multiple of --devices.",
-            )
+            problem = f"A batch of {batch_size} cannot be divided among {self.world_size} processes."
+            raise OptionsError(problem, "Choose a batch size that is a multiple of --devices.")
         part = batch_size // self.world_size
         return range(self.rank * part, (self.rank + 1) * part)
 
@@ -325,6 +323,10 @@ class Run:
         self._save_if_due()
         self._seed(phase, total)
 
+    def stop(self) -> None:
+        """Save and leave after this step, as on SIGTERM; it is enough that one of the processes asks."""
+        self._signals.number = self._signals.number or int(signal.SIGTERM)
+
     def save(self) -> None:
         """Write the state now.
 
@@ -392,8 +394,6 @@ class Run:
         if stop:
             self.barrier()  # the launcher kills all processes when one leaves, also one that still saves
             saved = "the state is saved" if good else "steps were being skipped, so the state is that of the last save"
-            raise TrainingStopped(
-                f"Stopped in phase {self.phase} at step {self.step}; {saved}.",
-                f"Continue with --resume {self.folder}.",
-                self._signals.number or int(signal.SIGTERM),
-            )
+            problem = f"Stopped in phase {self.phase} at step {self.step}; {saved}."
+            number = self._signals.number or int(signal.SIGTERM)
+            raise TrainingStopped(problem, f"Continue with --resume {self.folder}.", number)

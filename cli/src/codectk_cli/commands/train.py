@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,13 @@ def own_parameters(recipe_names: str) -> list[click.Parameter]:
             metavar="NAME=VALUE…",
             help="Any options by name, stronger than flags: --set optim.lr=1e-4 rate=null.",
         ),
-        click.Option(["--out"], type=path, help="Run folder.  [default: runs/NAME-DATE-TIME]"),
+        click.Option(["--out", "--output-dir"], type=path, help="Run folder.  [default: runs/NAME-DATE-TIME]"),
         click.Option(["--resume"], type=path, metavar="RUN", help="Continue the run in this folder."),
+        click.Option(
+            ["--auto-resume"],
+            is_flag=True,
+            help="Continue the unfinished run in --out, or else the newest in runs/, of exactly these settings.",
+        ),
         click.Option(
             ["--dry-run", "-n", "-dr"], is_flag=True, help="Show options and what would be trained, and stop."
         ),
@@ -100,6 +106,9 @@ def _train(ctx: click.Context, registered: Registered, model: type[Options]) -> 
     if debug and (run_options.use_wandb or run_options.wandb_dryrun):
         raise OptionsError("--debug and --use-wandb do not go together.", "Leave one of them out.")
     given_folder: Path | None = ctx.params["resume"] or ctx.params["out"]
+    if ctx.params["auto_resume"] and not resume:
+        unfinished = _unfinished(registered, options, run_options, given_folder)
+        given_folder, resume = unfinished or given_folder, unfinished is not None
     folder = given_folder or _new_folder(registered.spec.name)
     if debug or ctx.params["dry_run"]:
         _show(folder, options, run_options)
@@ -183,6 +192,34 @@ def _resumed(
     for one, other in zip(before, after, strict=True):
         _refuse_changes(one, other, folder)
     return after
+
+
+def _unfinished(registered: Registered, options: Options, run_options: RunOptions, out: Path | None) -> Path | None:
+    """The run that `--auto-resume` continues; None to begin a new one.
+
+    Raises:
+        CodectkError: the folder that the user named holds a finished run, or one of another trainer or other settings.
+    """
+    from codectk.runs import DESCRIPTION, read_description
+
+    def fits(folder: Path) -> None:
+        about = read_description(folder)
+        if normalise(about["trainer"]) != normalise(registered.spec.name):
+            raise InputError(f"{folder} is a run of {about['trainer']}.", "Name another folder with --out.")
+        saved = Layer(str(folder), {**about["options"], **about["run_options"]})
+        for one, other in zip(_combine(type(options), [saved]), (options, run_options), strict=True):
+            _refuse_changes(one, other, folder)
+
+    if out is not None:
+        if not (out / DESCRIPTION).is_file():
+            return None
+        fits(out)
+        return out
+    for about in sorted(Path("runs").glob(f"*/{DESCRIPTION}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        with suppress(CodectkError):
+            fits(about.parent)
+            return about.parent
+    return None
 
 
 def _refuse_changes(before: Options, after: Options, folder: Path) -> None:

@@ -112,6 +112,58 @@ class Statistics:
             temporary.write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
+class Accumulator:
+    """Measures statistics over any number of batches.
+
+    Attributes:
+        range_mode: the range of the planes.
+        totals: `[3, 3, 64]`, float64: for Y, Cb and Cr the number of blocks, sum and sum of squares of every channel.
+            Totals of several processes add up.
+    """
+
+    def __init__(self, range_mode: RangeMode) -> None:
+        self.range_mode: RangeMode = range_mode
+        self.totals = np.zeros((3, 3, COEFFICIENTS))
+
+    def add(self, coefficients: "Coefficients") -> None:
+        """Count a batch.
+
+        Args:
+            coefficients: all 64 channels, not normalised.
+        """
+        for totals, blocks in zip(self.totals, coefficients, strict=True):
+            x = blocks.detach().double()
+            totals[0] += x.shape[0] * x.shape[2] * x.shape[3]
+            totals[1] += x.sum((0, 2, 3)).cpu().numpy()
+            totals[2] += x.square_().sum((0, 2, 3)).cpu().numpy()
+
+    def merge(self, other: "Accumulator") -> None:
+        """Count what another accumulator has seen.
+
+        Raises:
+            OptionsError: it has measured another range.
+        """
+        if other.range_mode != self.range_mode:
+            raise OptionsError(
+                f"Totals of range '{other.range_mode}' cannot be added to those of range '{self.range_mode}'.",
+                "Measure both in one range.",
+            )
+        self.totals += other.totals
+
+    def statistics(self) -> Statistics:
+        """Mean and population deviation of what was counted.
+
+        Raises:
+            InputError: nothing was.
+        """
+        blocks, total, squares = self.totals.swapaxes(0, 1)
+        if not blocks.all():
+            raise InputError("There are no statistics of no pictures.", "Add at least one.")
+        mean = total / blocks
+        std = np.sqrt(np.maximum(squares / blocks - mean * mean, 0))
+        return Statistics(mean.astype(np.float32), std.astype(np.float32), self.range_mode)
+
+
 def load(name_or_path: str | Path, range_mode: RangeMode = "studio") -> Statistics:
     """Statistics from the package or from a file, for planes of a range.
 

@@ -1,0 +1,1 @@
+"""JPEG files as coefficients: reading, writing, turning, and tensors for classifiers."""

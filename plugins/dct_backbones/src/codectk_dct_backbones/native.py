@@ -1,0 +1,56 @@
+"""The compiled parts, `native/*.c`: loaded without any package of their own, called with checked arrays only."""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+from codectk.errors import PluginError
+
+LIBRARY = Path(__file__).parent / "_native.so"
+MOST_PLANES = 3
+BLOCK = 64
+
+
+class Plane(ctypes.Structure):
+    """`Plane` of jpeg.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("id", "h", "v", "rows", "columns", "shown_rows", "shown_columns")),
+        ("quantiser", ctypes.c_int32),
+        ("table", ctypes.c_uint16 * BLOCK),
+    )
+
+
+class Header(ctypes.Structure):
+    """`Header` of jpeg.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("height", "width", "planes", "progressive", "one_scan")),
+        *((name, ctypes.c_int32) for name in ("orientation", "colour", "mcu_rows", "mcu_columns", "most_h", "most_v")),
+        ("plane", Plane * MOST_PLANES),
+    )
+
+
+class Window(ctypes.Structure):
+    """`Window` of jpeg.h: MCUs [begin, end)."""
+
+    _fields_ = tuple((name, ctypes.c_int32) for name in ("row_begin", "row_end", "column_begin", "column_end"))
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The shared library, with its functions' types.
+
+    Raises:
+        PluginError: it was not built, or for another machine.
+    """
+    try:
+        lib = ctypes.CDLL(str(LIBRARY))
+    except OSError as error:
+        raise PluginError(
+            f"codectk-dct-backbones's compiled part does not load ({error}).", "Install codectk-dct-backbones again."
+        ) from None
+    data, i64, header = ctypes.c_char_p, ctypes.c_int64, ctypes.POINTER(Header)
+    lib.jpeg_header.argtypes = [data, i64, header]
+    lib.jpeg_read.argtypes = [data, i64, header, ctypes.POINTER(Window), ctypes.POINTER(ctypes.c_void_p)]
+    return lib

@@ -46,7 +46,7 @@ def forward(planes: Tensor, channels: Sequence[int] | None = None) -> Tensor:
     kernel = _kernel(planes, channels)
     if not len(kernel):
         return planes.new_zeros(len(planes), 0, planes.shape[1] // BLOCK, planes.shape[2] // BLOCK)
-    with _exact(planes):
+    with exact(planes):
         return F.conv2d(planes[:, None], kernel, stride=BLOCK)
 
 
@@ -63,7 +63,7 @@ def inverse(blocks: Tensor, channels: Sequence[int] | None = None) -> Tensor:
     kernel = _kernel(blocks, channels)
     if not len(kernel):
         return blocks.new_zeros(len(blocks), BLOCK * blocks.shape[2], BLOCK * blocks.shape[3])
-    with _exact(blocks):
+    with exact(blocks):
         return F.conv_transpose2d(blocks, kernel, stride=BLOCK)[:, 0]
 
 
@@ -73,8 +73,11 @@ def _kernel(x: Tensor, channels: Sequence[int] | None) -> Tensor:
 
 
 @contextmanager
-def _exact(x: Tensor) -> Iterator[None]:
+def exact(x: Tensor) -> Iterator[None]:
     """Full precision whatever the networks around compute in, so that every device gives the same coefficients."""
+    if x.is_meta:  # shapes alone, and autocast knows no such device
+        yield
+        return
     with torch.autocast(x.device.type, enabled=False):
         if not (x.is_cuda and cudnn.allow_tf32):
             yield

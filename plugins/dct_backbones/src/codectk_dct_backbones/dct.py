@@ -27,7 +27,7 @@ _TF32 = Lock()
 @cache
 def basis(dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
     """The 64 pictures that a block is a sum of, `[64, 1, 8, 8]` by channel, row and column. Not to be changed."""
-    k = torch.arange(BLOCK, dtype=torch.float64)
+    k = torch.arange(BLOCK, dtype=torch.float64, device="cpu")  # whatever the default device is
     a = torch.cos(math.pi * (k + 0.5) * k[:, None] / BLOCK) * math.sqrt(2 / BLOCK)
     a[0] = math.sqrt(1 / BLOCK)
     return torch.einsum("vy,ux->uvyx", a, a).reshape(-1, 1, BLOCK, BLOCK).to(device, dtype)

@@ -8,6 +8,7 @@ A file is a table of 64 rows, one a channel in natural order `8 * u + v`, below 
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,7 @@ class Statistics:
         normalised = []
         for blocks, constants in zip(coefficients, self.constants(budget, trim, compat), strict=True):
             mean, divisor = (torch.from_numpy(array)[:, None, None].to(blocks) for array in constants)
-            normalised.append((blocks - mean) / divisor)
+            normalised.append((blocks - mean).div_(divisor))
         return type(coefficients)(*normalised)
 
     def save(self, path: Path, force: bool = False) -> None:
@@ -135,7 +136,7 @@ class Accumulator:
             x = blocks.detach().double()
             totals[0] += x.shape[0] * x.shape[2] * x.shape[3]
             totals[1] += x.sum((0, 2, 3)).cpu().numpy()
-            totals[2] += x.square_().sum((0, 2, 3)).cpu().numpy()
+            totals[2] += x.square().sum((0, 2, 3)).cpu().numpy()
 
     def merge(self, other: "Accumulator") -> None:
         """Count what another accumulator has seen.
@@ -225,12 +226,18 @@ def _carry(mean: np.ndarray, std: np.ndarray, linear: Linear) -> None:
     std *= linear.scale
 
 
-def _constants(mean: Floats, std: Floats, count: int, trim: bool, compat: Compat) -> tuple[Floats, Floats]:
+@cache
+def _places(count: int, trim: bool, compat: Compat) -> tuple[np.ndarray, np.ndarray]:
+    """Entries of a plane's statistics that a tensor's channels take, and which of the channels are left alone."""
     kept = channels(count)
-    places = list(kept) if trim else list(range(COEFFICIENTS))
-    if trim and compat == "original":
-        places = list(range(count))
-    alone = ~np.isin(places, kept)
+    places = kept if trim and compat == "none" else tuple(range(count if trim else COEFFICIENTS))
+    return np.array(places, np.intp), ~np.isin(places, kept)
+
+
+def _constants(mean: Floats, std: Floats, count: int, trim: bool, compat: Compat) -> tuple[Floats, Floats]:
+    places, alone = _places(count, trim, compat)
+    shift, divisor = mean[places], std[places] + np.float32(_EPSILON)
     # A coefficient that never changes holds rounding noise; divided by nearly nothing it would drown the others.
-    divisor = np.where(std < _CONSTANT, 1, std + np.float32(_EPSILON))[places]
-    return np.where(alone, 0, mean[places]), np.where(alone, 1, divisor).astype(np.float32)
+    divisor[alone | (divisor < _CONSTANT)] = 1
+    shift[alone] = 0
+    return shift, divisor

@@ -10,8 +10,8 @@ with `a_0 = sqrt(1 / 8)` and `a_k = sqrt(2 / 8)`: JPEG's transform without its s
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
-from threading import Lock
+from functools import cache, lru_cache
+from threading import RLock
 
 import torch
 import torch.nn.functional as F  # noqa: N812, torch's own name for it
@@ -21,16 +21,17 @@ from torch.backends import cudnn
 BLOCK = 8
 """Side of a block in pixels."""
 
-_TF32 = Lock()
+_TF32 = RLock()
 
 
 @cache
 def basis(dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
     """The 64 pictures that a block is a sum of, `[64, 1, 8, 8]` by channel, row and column. Not to be changed."""
-    k = torch.arange(BLOCK, dtype=torch.float64, device="cpu")  # whatever the default device is
-    a = torch.cos(math.pi * (k + 0.5) * k[:, None] / BLOCK) * math.sqrt(2 / BLOCK)
-    a[0] = math.sqrt(1 / BLOCK)
-    return torch.einsum("vy,ux->uvyx", a, a).reshape(-1, 1, BLOCK, BLOCK).to(device, dtype)
+    with torch.inference_mode(False):  # or who asks first decides whether others can train through it
+        k = torch.arange(BLOCK, dtype=torch.float64, device="cpu")  # whatever the default device is
+        a = torch.cos(math.pi * (k + 0.5) * k[:, None] / BLOCK) * math.sqrt(2 / BLOCK)
+        a[0] = math.sqrt(1 / BLOCK)
+        return torch.einsum("vy,ux->uvyx", a, a).reshape(-1, 1, BLOCK, BLOCK).to(device, dtype)
 
 
 def forward(planes: Tensor, channels: Sequence[int] | None = None) -> Tensor:
@@ -43,7 +44,7 @@ def forward(planes: Tensor, channels: Sequence[int] | None = None) -> Tensor:
     Returns:
         `[B, n, H / 8, W / 8]`, of the planes' type and on their device.
     """
-    kernel = _kernel(planes, channels)
+    kernel = _kernel(None if channels is None else tuple(channels), planes.dtype, planes.device)
     if not len(kernel):
         return planes.new_zeros(len(planes), 0, planes.shape[1] // BLOCK, planes.shape[2] // BLOCK)
     with exact(planes):
@@ -60,16 +61,18 @@ def inverse(blocks: Tensor, channels: Sequence[int] | None = None) -> Tensor:
     Returns:
         `[B, 8 h, 8 w]`, neither rounded nor clipped.
     """
-    kernel = _kernel(blocks, channels)
+    kernel = _kernel(None if channels is None else tuple(channels), blocks.dtype, blocks.device)
     if not len(kernel):
         return blocks.new_zeros(len(blocks), BLOCK * blocks.shape[2], BLOCK * blocks.shape[3])
     with exact(blocks):
         return F.conv_transpose2d(blocks, kernel, stride=BLOCK)[:, 0]
 
 
-def _kernel(x: Tensor, channels: Sequence[int] | None) -> Tensor:
-    whole = basis(x.dtype, x.device)
-    return whole if channels is None else whole[list(channels)]
+@lru_cache(maxsize=256)
+def _kernel(channels: tuple[int, ...] | None, dtype: torch.dtype, device: torch.device) -> Tensor:
+    whole = basis(dtype, device)
+    with torch.inference_mode(False):
+        return whole if channels is None else whole[list(channels)]
 
 
 @contextmanager
@@ -79,12 +82,13 @@ def exact(x: Tensor) -> Iterator[None]:
         yield
         return
     with torch.autocast(x.device.type, enabled=False):
-        if not (x.is_cuda and cudnn.allow_tf32):
+        if not x.is_cuda:
             yield
             return
         with _TF32:  # or a second thread would take the first one's setting for the caller's
+            before = cudnn.allow_tf32
             cudnn.allow_tf32 = False
             try:
                 yield
             finally:
-                cudnn.allow_tf32 = True
+                cudnn.allow_tf32 = before

@@ -8,10 +8,10 @@ from pydantic import model_validator
 
 from codectk.options import Options, option
 from codectk_dct_backbones.budget import Budget
+from codectk_dct_backbones.ranges import Compat, RangeMode
 
 ModelName = Literal["resnet34", "cspdarknet53", "efficientvit_m4"]
 Variant = Literal["rgb", "reconstruction", "block-stem", "luma-fusion", "luma-fusion-pruned", "full-grid"]
-Compat = Literal["none", "original"]
 
 STEMS: tuple[Variant, ...] = ("block-stem", "luma-fusion", "luma-fusion-pruned", "full-grid")
 """Variants that replace the first layers of ResNet-34 instead of going through pixels."""
@@ -26,7 +26,7 @@ class Architecture(Options):
     model: ModelName = option("resnet34", help="Backbone.")
     variant: Variant = option("rgb", help="What the network takes: pixels, or coefficients by one of five ways.")
     budget: Budget = option(Budget(), help="Coefficients kept of Y, Cb and Cr; without meaning for pixels.")
-    range_mode: Literal["studio", "full"] = option("studio", help="Range of the values that were transformed.")
+    range_mode: RangeMode = option("studio", help="Range of the values that were transformed.")
     classes: int = option(1000, ge=1, le=1 << 20, help="Outputs of the head.")
     channel_scale: float = option(1.0, gt=0, le=1, help="Factor of all widths.")
     image_size: int = option(

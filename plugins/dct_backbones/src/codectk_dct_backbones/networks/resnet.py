@@ -89,13 +89,16 @@ class ResNet(nn.Module):
         widths: channels of the four stages.
         initial: channels that the first stage gets; half of it, rounded down, inside the stem.
         stem: whether it takes pixels; without, there are only the stages.
+        first: the stages before this one are left out.
 
     Attributes:
         out_channels: of the features.
         initial: see above.
     """
 
-    def __init__(self, widths: Sequence[int] = WIDTHS, initial: int | None = None, stem: bool = True) -> None:
+    def __init__(
+        self, widths: Sequence[int] = WIDTHS, initial: int | None = None, stem: bool = True, first: int = 0
+    ) -> None:
         super().__init__()
         self.initial = widths[0] if initial is None else initial
         self.widths, self.out_channels = tuple(widths), widths[-1]
@@ -109,7 +112,7 @@ class ResNet(nn.Module):
             self.conv1 = None
         inputs = (self.initial, *widths)
         self.res_layers = nn.ModuleList(
-            Stage(inputs[i], width, depth, 2 if i else 1)
+            nn.Identity() if i < first else Stage(inputs[i], width, depth, 2 if i else 1)
             for i, (width, depth) in enumerate(zip(widths, DEPTHS, strict=True))
         )
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from codectk.errors import OptionsError
+from codectk.errors import InputError, OptionsError
 from codectk_dct_backbones import dct, planes
 from codectk_dct_backbones.budget import Budget, channels
 from codectk_dct_backbones.pipeline import Coefficients, from_pictures, to_pictures, trimmed, untrimmed
@@ -103,6 +103,18 @@ def test_edges_are_repeated_up_to_whole_blocks_of_chroma() -> None:
     for odd, whole in zip(from_pictures(rgb), from_pictures(torch.from_numpy(padded)), strict=True):
         assert torch.equal(odd, whole)
     assert from_pictures(rgb).y.shape == (1, 64, 6, 8)
+
+
+def test_a_picture_of_one_pixel_is_one_flat_block() -> None:
+    one = from_pictures(flat((200, 100, 50))[:, :, :1, :1])
+    for small, large in zip(one, from_pictures(flat((200, 100, 50))), strict=True):
+        assert torch.equal(small, large)
+
+
+@pytest.mark.parametrize("rgb", [photo().float() / 255, photo()[0], photo()[:, :1]])
+def test_what_is_no_8_bit_colour_picture_is_refused(rgb: torch.Tensor) -> None:
+    with pytest.raises(InputError, match="no 8-bit RGB"):
+        from_pictures(rgb)
 
 
 def test_chroma_is_the_mean_of_four_pixels() -> None:

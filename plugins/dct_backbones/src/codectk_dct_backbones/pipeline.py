@@ -55,6 +55,7 @@ def from_pictures(
             position, see `Statistics.constants`.
 
     Raises:
+        InputError: these are no 8-bit RGB pictures.
         OptionsError: the statistics are of the other range.
     """
     if statistics is not None:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, torch's own name for it
 from torch import Tensor
 
+from codectk.errors import InputError
 from codectk_dct_backbones.ranges import FROM_FULL, Compat, RangeMode
 
 MULTIPLE_OF = 16
@@ -45,7 +46,15 @@ def from_pictures(
 
     Returns:
         Y `[B, H, W]`; Cb and Cr `[B, H / 2, W / 2]`, means of 2 x 2 pixels; float32.
+
+    Raises:
+        InputError: these are no 8-bit RGB pictures.
     """
+    if rgb.dtype != torch.uint8 or rgb.ndim != 4 or rgb.shape[1] != 3:
+        raise InputError(
+            f"A {rgb.dtype} tensor of shape {tuple(rgb.shape)} holds no 8-bit RGB pictures.",
+            "Give uint8 of shape [B, 3, H, W].",
+        )
     height, width = rgb.shape[-2:]
     y, cb, cr = (plane[:, None] for plane in to_ycc(rgb))
     edges = (0, -width % MULTIPLE_OF, 0, -height % MULTIPLE_OF)

@@ -37,6 +37,25 @@ class Window(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_int32) for name in ("row_begin", "row_end", "column_begin", "column_end"))
 
 
+class Gather(ctypes.Structure):
+    """`Gather` of gather.c; the arrays must outlive it."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("rows", "columns", "transposed", "rows_back", "columns_back", "count")),
+        *((name, ctypes.c_void_p) for name in ("index", "factor", "shift")),
+    )
+
+
+class Axis(ctypes.Structure):
+    """`Axis` of resample.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("pixels", "factor", "most", "step", "first", "last", "out")),
+        *((name, ctypes.c_int32) for name in ("origin", "blocks")),
+        *((name, ctypes.c_double) for name in ("begin", "span")),
+    )
+
+
 @cache
 def library() -> ctypes.CDLL:
     """The shared library, with its functions' types.
@@ -53,4 +72,9 @@ def library() -> ctypes.CDLL:
     data, i64, header = ctypes.c_char_p, ctypes.c_int64, ctypes.POINTER(Header)
     lib.jpeg_header.argtypes = [data, i64, header]
     lib.jpeg_read.argtypes = [data, i64, header, ctypes.POINTER(Window), ctypes.POINTER(ctypes.c_void_p)]
+    pointer, axis = ctypes.c_void_p, ctypes.POINTER(Axis)
+    lib.resample.argtypes = [pointer, pointer, axis, axis, pointer]
+    for gather in (lib.gather_integers, lib.gather_floats):
+        gather.argtypes = [pointer, i64, pointer, ctypes.POINTER(Gather), pointer]
+        gather.restype = None
     return lib

@@ -111,6 +111,15 @@ def test_masks_lattices_threads_and_missing_groups_change_nothing_either() -> No
     np.testing.assert_array_equal(there_and_back(plan, z, contexts()), there_and_back(plan, z, None))
 
 
+def test_large_blocks_that_two_threads_code_come_back_as_well() -> None:
+    plan, z = planned(gusts((12, 150, 160)), 1e-1)
+    assert native.in_halves(native.Grid.of((12, 150, 160), plan.order))
+    expected = there_and_back(plan, z, None)
+    assert fitted.encode(plan, z, None, 1, contexts()) == fitted.encode(plan, z, None, 2, contexts())
+    for threads in (1, 2):
+        np.testing.assert_array_equal(there_and_back(plan, z, contexts(), threads=threads), expected)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_compiled_network_is_that_of_its_description(shape: tuple[int, ...]) -> None:
     found, x = contexts(), gusts(shape)

@@ -79,6 +79,7 @@ INLINE void list_around(const Pass *p, Tap *taps) {
 typedef struct {
     Sources sources;
     int kind;
+    int64_t first; /* slice along T before which rows of the pass itself are not known */
     int16_t *rows, *base, *hidden; /* (AROUND, width + 2 PAD), (width + AT_ONCE), (same, HIDDEN) */
     const int16_t *source[AROUND];
     int64_t width;
@@ -94,11 +95,12 @@ INLINE int make_surroundings(Surroundings *s, int64_t width) {
     return 0;
 }
 
-INLINE void begin_pass(Surroundings *s, const Pass *p) {
+INLINE void begin_pass(Surroundings *s, const Pass *p, int64_t first) {
     Tap taps[AROUND];
     list_around(p, taps);
     plan_sources(&s->sources, p, taps, AROUND);
     s->kind = kind_of(p);
+    s->first = first;
 }
 
 /* Copy the rows around (t, h); where one lies outside the block, the mean of the two nearest values takes its place. */
@@ -108,7 +110,8 @@ INLINE void gather_logs(Surroundings *s, const Grid *g, const Pass *p, const int
     for (int n = 0; n < s->sources.count; n++) {
         const int64_t at_t = t + s->sources.along_t[n], at_h = h + s->sources.along_h[n];
         rows[n] = NULL;
-        if (at_t < 0 || at_t >= g->shape[0] || at_h < 0 || at_h >= g->shape[1]) continue;
+        if (at_t < (s->sources.inside[n] ? s->first : 0) || at_t >= g->shape[0]) continue;
+        if (at_h < 0 || at_h >= g->shape[1]) continue;
         int16_t *row = s->rows + n * (s->width + 2 * PAD) + PAD;
         const int across = s->sources.across[n];
         const int64_t count = across ? whole : m;

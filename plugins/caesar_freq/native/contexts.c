@@ -53,7 +53,7 @@ INLINE int64_t context_examples(const Grid *g, const uint8_t *mask, const int32_
     int64_t rows = 0;
     const int n = list_passes(g, passes);
     for (const Pass *p = passes; p < passes + n; p++) {
-        begin_pass(&s, p);
+        begin_pass(&s, p, 0);
         for (int64_t row = 0; row < p->count[0] * p->count[1]; row++, rows++) {
             const int64_t t = p->begin[0] + row / p->count[1] * p->step[0];
             const int64_t h = p->begin[1] + row % p->count[1] * p->step[1];

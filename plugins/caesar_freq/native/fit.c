@@ -13,13 +13,7 @@ enum { COLUMNS = TAPS + 1 }; /* the last is the value itself */
 
 #define REAL float
 #define NAME(x) fit_##x
-#define ROUND(x) rintf(x)
-typedef struct {
-    int unused;
-} Progress;
-INLINE void announce(Progress *p, int64_t done) { (void)p, (void)done; }
-INLINE void wait_for(Progress *p, int64_t done) { (void)p, (void)done; }
-#include "lifting.h"
+#include "rows.h"
 
 typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4)));
 

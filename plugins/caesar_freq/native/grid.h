@@ -82,6 +82,7 @@ INLINE void list_taps(const Pass *p, Tap *taps) {
 typedef struct {
     int64_t along_t[TAPS], along_h[TAPS];
     int across[TAPS]; /* the row holds values known before, of a pass along W */
+    int inside[TAPS]; /* the row is one of the pass itself */
     int count;
     int row[TAPS]; /* of each tap, or -1 for the value just before in the row itself */
     int64_t shift[TAPS];
@@ -96,7 +97,10 @@ INLINE void plan_sources(Sources *s, const Pass *p, const Tap *taps, int count) 
         const int across = p->axis == 2 && taps[i].before;
         int n = 0;
         while (n < s->count && (s->along_t[n] != along[0] || s->along_h[n] != along[1] || s->across[n] != across)) n++;
-        if (n == s->count) s->along_t[n] = along[0], s->along_h[n] = along[1], s->across[n] = across, s->count++;
+        if (n == s->count) {
+            s->along_t[n] = along[0], s->along_h[n] = along[1], s->across[n] = across, s->inside[n] = !taps[i].before;
+            s->count++;
+        }
         s->row[i] = n;
         s->shift[i] = across ? (along[2] + p->half) / p->step[2] : along[2] / p->step[2];
     }

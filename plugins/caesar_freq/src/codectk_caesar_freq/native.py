@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codectk.container import Reader, varint
 from codectk.errors import CodectkError, ContainerError, PluginError
 
 LIBRARY = Path(__file__).parent / "_native.so"
@@ -17,6 +18,9 @@ TAPS = 25
 MAX_LEVELS = 6
 MAX_PASSES = AXES * MAX_LEVELS
 GROUPS = 3
+STREAMS = 4
+"""Of the groups, and of the second half of the last in large blocks."""
+
 FEATURES = 26
 MOST_BLOCK = 64
 SLACK = 4096
@@ -46,7 +50,7 @@ class Grid(ctypes.Structure):
 
 
 class _Streams(ctypes.Structure):
-    _fields_ = (("data", ctypes.c_void_p * GROUPS), ("size", ctypes.c_int64 * GROUPS), ("room", ctypes.c_int64))
+    _fields_ = (("data", ctypes.c_void_p * STREAMS), ("size", ctypes.c_int64 * STREAMS), ("room", ctypes.c_int64))
 
 
 class ContextWeights(ctypes.Structure):
@@ -116,6 +120,7 @@ def library() -> ctypes.CDLL:
         getattr(lib, f"caesar_survey_{name}").argtypes = [pointer, i64, ctypes.POINTER(Survey)]
         errors = getattr(lib, f"caesar_errors_{name}")
         errors.argtypes = [pointer, pointer, pointer, i64, ctypes.c_double, ctypes.POINTER(Errors)]
+    lib.caesar_in_halves.argtypes = [grid]
     lib.caesar_context_examples.argtypes = [grid, pointer, pointer, i64, ctypes.POINTER(_Examples)]
     lib.caesar_context_examples.restype = i64
     lib.caesar_dct.argtypes = [pointer, *[i64] * 4, i32]
@@ -185,12 +190,28 @@ def lift_encode(
     """
     z_hat, q = np.empty_like(z), np.empty(z.size, np.int32)
     room = 4 * z.size + SLACK
-    buffers = [np.empty(room, np.uint8) for _ in range(GROUPS)]
-    data = (ctypes.c_void_p * GROUPS)(*(buffer.ctypes.data for buffer in buffers))
-    streams = _Streams(data, (ctypes.c_int64 * GROUPS)(), room)
+    buffers = [np.empty(room, np.uint8) for _ in range(STREAMS)]
+    data = (ctypes.c_void_p * STREAMS)(*(buffer.ctypes.data for buffer in buffers))
+    streams = _Streams(data, (ctypes.c_int64 * STREAMS)(), room)
     where = _address(mask), weights.ctypes.data
     _lift(z, z_hat, grid, *where, step, lattice, q.ctypes.data, ctypes.byref(streams), contexts, threads)
-    return [buffer[:size].tobytes() for buffer, size in zip(buffers, streams.size, strict=True)], z_hat
+    *groups, second = (buffer[:size].tobytes() for buffer, size in zip(buffers, streams.size, strict=True))
+    if in_halves(grid):
+        groups[-1] = varint(len(groups[-1])) + groups[-1] + second
+    return groups, z_hat
+
+
+def in_halves(grid: Grid) -> bool:
+    """Whether the last group of a block has two streams, for two threads: the length of the first stands before it."""
+    return bool(library().caesar_in_halves(grid))
+
+
+def _halves(grid: Grid, group: bytes | None) -> tuple[bytes | None, bytes | None]:
+    if group is None or not in_halves(grid):
+        return group, None
+    reader = Reader(group, 0, len(group), "The block")
+    first = reader.bytes(reader.varint(len(group)))
+    return first, group[reader.at :]
 
 
 def lift_quantise(grid: Grid, z: Array, mask: Array | None, weights: Weights, step: float) -> Array:
@@ -247,12 +268,17 @@ def lift_decode(
     threads: int,
     contexts: ContextWeights | None = None,
 ) -> Array:
-    """The values of a block; of groups whose stream is None all quantised values are 0."""
+    """The values of a block; of groups whose stream is None all quantised values are 0.
+
+    Raises:
+        ContainerError: the last group says that its first stream is longer than it is.
+    """
     z_hat = np.empty(tuple(grid.shape), dtype)
     q = np.empty(z_hat.size, np.int32)
-    kept = [ctypes.create_string_buffer(s, len(s) + 1) if s is not None else None for s in streams]
-    pointers = (ctypes.c_void_p * GROUPS)(*(ctypes.addressof(k) if k is not None else None for k in kept))
-    sizes = (ctypes.c_int64 * GROUPS)(*(len(s) if s is not None else 0 for s in streams))
+    every = [*streams[:-1], *_halves(grid, streams[-1])]
+    kept = [ctypes.create_string_buffer(s, len(s) + 1) if s is not None else None for s in every]
+    pointers = (ctypes.c_void_p * STREAMS)(*(ctypes.addressof(k) if k is not None else None for k in kept))
+    sizes = (ctypes.c_int64 * STREAMS)(*(len(s) if s is not None else 0 for s in every))
     given = _Streams(pointers, sizes, 0)
     where = _address(mask), weights.ctypes.data
     _lift(None, z_hat, grid, *where, step, lattice, q.ctypes.data, ctypes.byref(given), contexts, threads)

@@ -1,7 +1,7 @@
 """What this distribution brings to codectk. Imports nothing heavy."""
 
 from codectk.hookspecs import hookimpl
-from codectk.specs import CodecSpec
+from codectk.specs import CodecSpec, DatasetSpec, TrainerSpec
 
 CODECTK_API = 1
 
@@ -10,3 +10,44 @@ CODECTK_API = 1
 def codectk_codecs() -> list[CodecSpec]:
     """The codec of coefficients."""
     return []
+
+
+@hookimpl
+def codectk_trainers() -> list[TrainerSpec]:
+    """Trainers of classifiers, and of the statistics that they normalise by."""
+    return [
+        TrainerSpec(
+            name="dct_backbones.rgb",
+            summary="ResNet-34, CSPDarknet-53 or EfficientViT-M4 by its preset, on pixels or coefficients",
+            target="codectk_dct_backbones.rgb_trainer:RgbTrainer",
+            options="codectk_dct_backbones.train_options:RgbOptions",
+            recipes="codectk_dct_backbones:recipes/rgb",
+        ),
+        TrainerSpec(
+            name="dct_backbones.compressed",
+            summary="ResNet-34 on the coefficients of JPEG files or of pictures, in five variants",
+            target="codectk_dct_backbones.compressed_trainer:CompressedTrainer",
+            options="codectk_dct_backbones.train_options:CompressedOptions",
+            recipes="codectk_dct_backbones:recipes/compressed",
+        ),
+        TrainerSpec(
+            name="dct_backbones.stats",
+            summary="mean and deviation of every coefficient over folders of pictures",
+            target="codectk_dct_backbones.stats_trainer:StatsTrainer",
+            options="codectk_dct_backbones.train_options:StatsOptions",
+        ),
+    ]
+
+
+@hookimpl
+def codectk_datasets() -> list[DatasetSpec]:
+    """Pictures with labels that need no download."""
+    return [
+        DatasetSpec(
+            name="patterns",
+            summary="generated pictures of eight patterns, the pattern's name as label; small, to try things out",
+            target="codectk_dct_backbones.data.generated:Patterns",
+            kinds=("image/rgb8",),
+            licence="none needed",
+        )
+    ]

@@ -1,0 +1,1 @@
+"""Labelled pictures: where they lie, how they are cut and changed, and the batches that are made of them."""

@@ -1,6 +1,7 @@
 """Random fields through the codec caesar_freq: whether it keeps what it promises, counted by bound and kind.
 
 python benchmarks/fuzz_fields.py --fields 10000 --seed 0
+python benchmarks/fuzz_fields.py --fields 10000 --seed 0 --mode learned
 """
 
 import argparse
@@ -10,6 +11,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "caesar_freq"))
@@ -43,6 +45,7 @@ def main() -> int:
     parser.add_argument("--fields", type=int, default=10_000, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="of the first; the next has the next")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument("--mode", help="how all of them are coded, such as learned; left out: as cases have it")
     given = parser.parse_args()
     codec, begin, wrong = load_codec("caesar_freq"), time.monotonic(), 0
     counts: Counter[tuple[str, str]] = Counter()
@@ -50,6 +53,8 @@ def main() -> int:
         if time.monotonic() - begin > given.seconds:
             break
         case = random_case(seed)
+        if given.mode:
+            case = replace(case, plan={**case.plan, "mode": given.mode})
         counts[case.bound[0], case.kind] += 1
         found = outcome(case, codec)
         wrong += bool(found)

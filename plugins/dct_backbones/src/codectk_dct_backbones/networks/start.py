@@ -3,9 +3,10 @@
 Stages are copied. The stem of full-grid, which has no counterpart, is fitted by least squares to what the first stage
 of the other network gives on sample pictures:
 
-    coefficients ─ the directions that tell most of it linearly, once up and once down ─ ReLU ─ least squares ─> stage 2
+    coefficients ─ the directions that tell most of it linearly ─ ReLU ─ least squares ─> stage 2
 
-Up and down together keep what is linear, and their ReLUs add what is not.
+Half of the first layer has each direction twice, up and down, which together keep what is linear. The other half has
+random mixtures of them, whose ReLUs tell what is not: with as many directions alone, a third more error is left.
 """
 
 from collections.abc import Callable, Sequence
@@ -113,7 +114,7 @@ class _Fit:
         for x, target in zip(self.inputs, self.targets, strict=True):
             sums.add(F.unfold(x.y, 3, padding=1).transpose(1, 2).flatten(0, 1), _rows(target))
         weight = cast(Tensor, layer[0].weight)
-        _set_pairs(weight, sums.directions(len(weight) // 2))
+        _set(weight, sums.directions(len(weight) // 2))
 
     def _chroma(self, layer: nn.Sequential) -> None:
         weight = cast(Tensor, layer[0].weight)
@@ -123,7 +124,7 @@ class _Fit:
                 row, column = divmod(quarter, 2)
                 sums.add(_rows(torch.cat(x[1:], 1)), _rows(target[:, :, row::2, column::2]))
             part = weight[quarter::4]
-            _set_pairs(part, sums.directions(len(part) // 2))
+            _set(part, sums.directions(len(part) // 2))
 
     def _settle(self) -> None:
         """Measure means and variances of the first layer's outputs."""
@@ -199,14 +200,13 @@ class _Sums:
         """The sums over x that tell most of t: reduced-rank regression.
 
         Returns:
-            `[k, p]`, k at most `most` and no more than there are, each of variance 1.
+            `[k, p]`, best first; k at most `most` and no more than there are. The standard deviation of each is that of
+            what it tells of t.
         """
         weights = self.solve()
         values, vectors = torch.linalg.eigh(weights.T @ self.xx @ weights / self.count)
-        kept = min(most, int((values > 1e-9 * values[-1].clamp(min=1e-12)).sum()))
-        if not kept:
-            return weights.new_zeros(0, len(weights))
-        directions: Tensor = (weights @ vectors[:, -kept:] / values[-kept:].sqrt()).T
+        kept = min(most, int((values > 1e-9 * values[-1]).sum()))
+        directions: Tensor = (weights @ vectors.flip(1)[:, :kept]).T
         return directions
 
 
@@ -215,12 +215,12 @@ def _rows(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def _set_pairs(weight: Tensor, directions: Tensor) -> None:
-    """Rows of a kernel: each direction in one half, its opposite in the other; what is left over stays as it is."""
-    kernels = directions.reshape(len(directions), *weight.shape[1:])
-    half = len(weight) // 2
-    weight[: len(kernels)].copy_(kernels)
-    weight[half : half + len(kernels)].copy_(-kernels)
+def _set(weight: Tensor, directions: Tensor) -> None:
+    """Rows of a kernel: a quarter of directions, a quarter of their opposites, then random mixtures of all."""
+    pairs = min(len(directions), len(weight) // 4)
+    mixtures = torch.randn(len(weight) - 2 * pairs, len(directions)).to(directions) @ directions
+    rows = torch.cat((directions[:pairs], -directions[:pairs], mixtures))
+    weight.copy_(rows.reshape(weight.shape))
 
 
 def _after_stage_1(rgb: ResNet, pixels: Tensor) -> Tensor:

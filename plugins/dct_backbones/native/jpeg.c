@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "jpeg_parser.h"
+#include "wide.h"
 
 enum { BASELINE = 0, DC_FIRST, DC_MORE, AC_FIRST, AC_MORE };
 
@@ -49,7 +50,7 @@ INLINE uint32_t finish(Bits *bits, const Huffman *table, uint32_t entry, int kin
         const int32_t symbol = next_symbol(bits, table);
         if (symbol < 0) return INVALID;
         size = kind == DC_SYMBOLS ? (uint32_t)symbol : symbol & 15, zeros = kind == DC_SYMBOLS ? 0 : (uint32_t)(symbol >> 4) << 8;
-        if (size > (kind == DC_SYMBOLS ? 11u : 10u)) return INVALID;
+        if (size > (kind == DC_SYMBOLS ? MOST_DC_SIZE : MOST_AC_SIZE)) return INVALID;
         if (!size) {
             if (kind == DC_SYMBOLS || zeros == 15 << 8) return zeros;
             return zeros ? INVALID : END_OF_BLOCK << 8;
@@ -76,14 +77,14 @@ INLINE int baseline(Bits *bits, const Huffman *dc, const Huffman *ac, int32_t *b
     *before += (int32_t)first >> 16;
     if (UNLIKELY(*before > MOST_DC || *before < -MOST_DC - 1)) return JPEG_DAMAGED;
     block[0] = (int16_t)*before;
-    for (uint32_t k = 1; k < BLOCK; k++) {
+    uint32_t k = 1;
+    do {
         if (bits->count < 32) refill(bits);
         const uint32_t entry = next_value(bits, ac, AC_SYMBOLS);
-        k += (entry >> 8) & 255;
-        if (UNLIKELY(k >= BLOCK)) return k >= END_OF_BLOCK && entry == END_OF_BLOCK << 8 ? JPEG_OK : JPEG_DAMAGED;
-        if (UNLIKELY(entry == INVALID)) return JPEG_DAMAGED;
+        k += (entry >> 8) & 255; /* INVALID leads far outside, too */
+        if (k >= BLOCK) return entry == END_OF_BLOCK << 8 ? JPEG_OK : JPEG_DAMAGED;
         block[jpeg_natural[k]] = (int16_t)(entry >> 16);
-    }
+    } while (++k < BLOCK);
     return JPEG_OK;
 }
 
@@ -97,7 +98,7 @@ INLINE int32_t plain_symbol(Bits *bits, const Huffman *table) {
 
 INLINE int dc_first(Bits *bits, const Huffman *dc, const Scan *scan, int32_t *before, int16_t *block) {
     const int32_t size = plain_symbol(bits, dc);
-    if (size < 0 || size > 11) return JPEG_DAMAGED;
+    if (size < 0 || size > MOST_DC_SIZE) return JPEG_DAMAGED;
     if (size) *before += extend(take(bits, (uint32_t)size), (uint32_t)size);
     if (*before > MOST_DC >> scan->low || *before < -(MOST_DC + 1) >> scan->low) return JPEG_DAMAGED;
     block[0] = (int16_t)(*before * (1 << scan->low));
@@ -127,7 +128,7 @@ INLINE int ac_first(Bits *bits, const Huffman *ac, const Scan *scan, int32_t *en
         }
         k += (int32_t)zeros;
         if (!size) continue;
-        if (k > scan->last || size > 10) return JPEG_DAMAGED;
+        if (k > scan->last || size > MOST_AC_SIZE) return JPEG_DAMAGED;
         const int32_t value = extend(take(bits, size), size) * (1 << scan->low);
         if (value > MOST_AC || value < -MOST_AC) return JPEG_DAMAGED;
         block[jpeg_natural[k]] = (int16_t)value;
@@ -276,13 +277,22 @@ static int ready(Parser *parser, int with_dc, int with_ac, int plain) {
     return 1;
 }
 
+static int walk_plain(Parser *parser, const Window *window, int16_t *const *blocks) {
+    return walk(parser, window, blocks, BASELINE);
+}
+
+WIDE static int walk_wide(Parser *parser, const Window *window, int16_t *const *blocks) {
+    return walk(parser, window, blocks, BASELINE);
+}
+
 static int sequential_scan(Parser *parser, const Window *window, int16_t *const *blocks) {
     const Scan *scan = &parser->scan;
     for (int i = 0; i < scan->planes; i++) {
         if (parser->bits[scan->plane[i]][0] >= 0) return JPEG_DAMAGED; /* that plane was there already */
         parser->bits[scan->plane[i]][0] = 0;
     }
-    return ready(parser, 1, 1, 0) ? walk(parser, window, blocks, BASELINE) : JPEG_NO_HUFFMAN;
+    if (!ready(parser, 1, 1, 0)) return JPEG_NO_HUFFMAN;
+    return has_wide() ? walk_wide(parser, window, blocks) : walk_plain(parser, window, blocks);
 }
 
 static int progressive_scan(Parser *parser, const Window *window, int16_t *const *blocks) {

@@ -10,7 +10,10 @@
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-enum { MOST_PLANES = 3, BLOCK = 64, MOST_MCU_BLOCKS = 10, MOST_SCANS = 256, MOST_DC = 2047, MOST_AC = 1023 };
+enum { MOST_PLANES = 3, BLOCK = 64, MOST_MCU_BLOCKS = 10, MOST_SCANS = 256 };
+
+/* Of coefficients and, in bits, of what is coded of them. */
+enum { MOST_DC = 2047, MOST_AC = 1023, MOST_DC_SIZE = 12, MOST_AC_SIZE = 10 };
 
 /* What can be wrong with a file; `jpeg/file.py` puts it into words. */
 enum {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "jpeg.h"
+#include "wide.h"
 
 /* One axis. The picture's own pixels are averaged, or repeated, to samples `step` pixels wide; those of [begin, begin + span)
    (in samples) are resampled linearly, with a wider filter where there are fewer of them behind. */
@@ -25,11 +26,19 @@ typedef struct {
     float *weights;  /* [out / 8][8 * wide][8]: of input, of output */
 } Band;
 
-static double transform[8][8]; /* [frequency][pixel] */
+/* A plane, in store [rows->blocks][columns->blocks][64], and what becomes of it, [rows->out / 8][columns->out / 8][64]; both
+   in natural order. */
+typedef struct {
+    const int16_t *blocks;
+    const uint16_t *table;
+    float *out;
+} Layer;
 
-__attribute__((constructor)) static void make_transform(void) {
+static double inverse[8][8]; /* [pixel][frequency] */
+
+__attribute__((constructor)) static void make_inverse(void) {
     for (int k = 0; k < 8; k++)
-        for (int n = 0; n < 8; n++) transform[k][n] = sqrt((k ? 2.0 : 1.0) / 8) * cos(acos(-1.0) * (n + 0.5) * k / 8);
+        for (int n = 0; n < 8; n++) inverse[n][k] = sqrt((k ? 2.0 : 1.0) / 8) * cos(acos(-1.0) * (n + 0.5) * k / 8);
 }
 
 INLINE int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
@@ -86,7 +95,22 @@ static void row_of(const Axis *a, int32_t pixel, int32_t origin, int32_t count, 
         }
 }
 
-static int make_band(const Axis *a, Band *band) {
+/* weights[in][out] of 8 rows of P that begin at `rows`, for one block of the input. */
+INLINE void transform_weights(const double *rows, int32_t count, float *weights) {
+    double half[8][8]; /* [pixel of the output][frequency of the input] */
+    memset(half, 0, sizeof half);
+    for (int i = 0; i < 8; i++)
+        for (int n = 0; n < 8; n++)
+            for (int k = 0; k < 8; k++) half[i][k] += rows[i * count + n] * inverse[n][k];
+    for (int k = 0; k < 8; k++) {
+        double sum[8] = {0};
+        for (int i = 0; i < 8; i++)
+            for (int to = 0; to < 8; to++) sum[to] += inverse[i][to] * half[i][k];
+        for (int to = 0; to < 8; to++) weights[k * 8 + to] = (float)sum[to];
+    }
+}
+
+INLINE int make_band(const Axis *a, Band *band) {
     const int32_t blocks = a->out / 8;
     band->wide = 1;
     for (int32_t b = 0; b < blocks; b++) {
@@ -105,20 +129,7 @@ static int make_band(const Axis *a, Band *band) {
         band->first[b] = most(0, least(band->first[b], a->blocks - band->wide));
         for (int32_t i = 0; i < 8; i++) row_of(a, 8 * b + i, 8 * (a->origin + band->first[b]), count, rows + i * count);
         float *weights = band->weights + (int64_t)b * count * 8;
-        for (int32_t j = 0; j < count; j += 8) {
-            double half[8][8]; /* [pixel of the output][frequency of the input] */
-            for (int i = 0; i < 8; i++)
-                for (int k = 0; k < 8; k++) {
-                    half[i][k] = 0;
-                    for (int n = 0; n < 8; n++) half[i][k] += rows[i * count + j + n] * transform[k][n];
-                }
-            for (int k = 0; k < 8; k++)
-                for (int to = 0; to < 8; to++) {
-                    double sum = 0;
-                    for (int i = 0; i < 8; i++) sum += transform[to][i] * half[i][k];
-                    weights[(j + k) * 8 + to] = (float)sum;
-                }
-        }
+        for (int32_t j = 0; j < count; j += 8) transform_weights(rows + j, count, weights + j * 8);
     }
     free(rows);
     return JPEG_OK;
@@ -130,8 +141,7 @@ static void drop(Band *band) {
 }
 
 typedef float Eight __attribute__((vector_size(32)));
-
-INLINE void load(Eight *x, const float *from) { memcpy(x, from, sizeof *x); }
+typedef int16_t EightIntegers __attribute__((vector_size(16)));
 
 /* Rows of a block behind which all are zero. */
 INLINE int rows_used(const int16_t *block) {
@@ -144,7 +154,7 @@ INLINE int rows_used(const int16_t *block) {
 }
 
 /* One row of blocks, from `band` of the rows in store: `columns` blocks from `blocks` on. */
-static void down(const int16_t *blocks, int64_t stride, const float *table, const Band *band, int32_t row, int32_t columns, float *out) {
+INLINE void down(const int16_t *blocks, int64_t stride, const float *table, const Band *band, int32_t row, int32_t columns, float *out) {
     const float *weights = band->weights + (int64_t)row * band->wide * 64;
     const int16_t *from = blocks + band->first[row] * stride * BLOCK;
     for (int32_t column = 0; column < columns; column++, out += BLOCK) {
@@ -153,19 +163,20 @@ static void down(const int16_t *blocks, int64_t stride, const float *table, cons
             const int16_t *block = from + (b * stride + column) * BLOCK;
             const int used = rows_used(block);
             for (int v = 0; v < used; v++) {
-                Eight x, step;
-                load(&step, table + 8 * v);
-                for (int u = 0; u < 8; u++) x[u] = (float)block[8 * v + u];
-                x *= step;
+                EightIntegers x;
+                Eight step;
+                memcpy(&x, block + 8 * v, sizeof x);
+                memcpy(&step, table + 8 * v, sizeof step);
+                const Eight values = __builtin_convertvector(x, Eight) * step;
                 const float *w = weights + (8 * b + v) * 8;
-                for (int to = 0; to < 8; to++) sum[to] += x * w[to];
+                for (int to = 0; to < 8; to++) sum[to] += values * w[to];
             }
         }
         memcpy(out, sum, sizeof sum);
     }
 }
 
-static void across(const float *row, const Band *band, int32_t blocks, int32_t begin, float *out) {
+INLINE void across(const float *row, const Band *band, int32_t blocks, int32_t begin, float *out) {
     for (int32_t block = 0; block < blocks; block++, out += BLOCK) {
         const float *weights = band->weights + (int64_t)block * band->wide * 64;
         Eight sum[8] = {{0}};
@@ -173,7 +184,7 @@ static void across(const float *row, const Band *band, int32_t blocks, int32_t b
             const float *from = row + (int64_t)(band->first[block] - begin + b) * BLOCK;
             for (int u = 0; u < 8; u++) {
                 Eight w;
-                load(&w, weights + (8 * b + u) * 8);
+                memcpy(&w, weights + (8 * b + u) * 8, sizeof w);
                 for (int v = 0; v < 8; v++) sum[v] += w * from[8 * v + u];
             }
         }
@@ -181,26 +192,39 @@ static void across(const float *row, const Band *band, int32_t blocks, int32_t b
     }
 }
 
-/* Coefficients of the resampled plane, float [rows->out / 8][columns->out / 8][64], natural order. `blocks` are those in store
-   [rows->blocks][columns->blocks][64]. */
-EXPORT int32_t resample(const int16_t *blocks, const uint16_t *table, const Axis *rows, const Axis *columns, float *out) {
+INLINE int run(const Layer *layers, int32_t count, const Axis *rows, const Axis *columns) {
     Band vertical = {0}, horizontal = {0};
     float steps[BLOCK], *row = NULL;
-    for (int i = 0; i < BLOCK; i++) steps[i] = table[i];
     int code = make_band(rows, &vertical);
     if (!code) code = make_band(columns, &horizontal);
-    const int32_t count = columns->out / 8;
+    const int32_t blocks = columns->out / 8;
     if (!code) {
-        const int32_t begin = horizontal.first[0], width = horizontal.first[count - 1] + horizontal.wide - begin;
+        const int32_t begin = horizontal.first[0], width = horizontal.first[blocks - 1] + horizontal.wide - begin;
         row = malloc(sizeof *row * (size_t)width * BLOCK);
         if (!row) code = JPEG_NO_MEMORY;
-        for (int32_t r = 0; !code && r < rows->out / 8; r++) {
-            down(blocks + (int64_t)begin * BLOCK, columns->blocks, steps, &vertical, r, width, row);
-            across(row, &horizontal, count, begin, out + (int64_t)r * count * BLOCK);
+        for (const Layer *layer = layers; !code && layer < layers + count; layer++) {
+            for (int i = 0; i < BLOCK; i++) steps[i] = layer->table[i];
+            for (int32_t r = 0; r < rows->out / 8; r++) {
+                down(layer->blocks + (int64_t)begin * BLOCK, columns->blocks, steps, &vertical, r, width, row);
+                across(row, &horizontal, blocks, begin, layer->out + (int64_t)r * blocks * BLOCK);
+            }
         }
     }
     free(row);
     drop(&vertical);
     drop(&horizontal);
     return code;
+}
+
+static int run_plain(const Layer *layers, int32_t count, const Axis *rows, const Axis *columns) {
+    return run(layers, count, rows, columns);
+}
+
+WIDE static int run_wide(const Layer *layers, int32_t count, const Axis *rows, const Axis *columns) {
+    return run(layers, count, rows, columns);
+}
+
+/* Planes of one size, all in the same way. */
+EXPORT int32_t resample(const Layer *layers, int32_t count, const Axis *rows, const Axis *columns) {
+    return has_wide() ? run_wide(layers, count, rows, columns) : run_plain(layers, count, rows, columns);
 }

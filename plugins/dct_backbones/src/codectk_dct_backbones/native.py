@@ -37,6 +37,17 @@ class Window(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_int32) for name in ("row_begin", "row_end", "column_begin", "column_end"))
 
 
+class ScanPlan(ctypes.Structure):
+    """`ScanPlan` of jpeg_write.c."""
+
+    _fields_ = (
+        ("planes", ctypes.c_int32),
+        ("plane", ctypes.c_int32 * MOST_PLANES),
+        ("code", ctypes.c_int32 * MOST_PLANES),
+        *((name, ctypes.c_int32) for name in ("first", "last", "high", "low", "progressive")),
+    )
+
+
 class Gather(ctypes.Structure):
     """`Gather` of gather.c; the arrays must outlive it."""
 
@@ -56,6 +67,12 @@ class Axis(ctypes.Structure):
     )
 
 
+class Layer(ctypes.Structure):
+    """`Layer` of resample.c: addresses of blocks, table and output."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("blocks", "table", "out"))
+
+
 @cache
 def library() -> ctypes.CDLL:
     """The shared library, with its functions' types.
@@ -72,8 +89,13 @@ def library() -> ctypes.CDLL:
     data, i64, header = ctypes.c_char_p, ctypes.c_int64, ctypes.POINTER(Header)
     lib.jpeg_header.argtypes = [data, i64, header]
     lib.jpeg_read.argtypes = [data, i64, header, ctypes.POINTER(Window), ctypes.POINTER(ctypes.c_void_p)]
+    blocks, out = ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_void_p)
+    lib.jpeg_write.argtypes = [header, ctypes.POINTER(ScanPlan), blocks, out]
+    lib.jpeg_write.restype = i64
+    lib.jpeg_release.argtypes = [ctypes.c_void_p]
+    lib.jpeg_release.restype = None
     pointer, axis = ctypes.c_void_p, ctypes.POINTER(Axis)
-    lib.resample.argtypes = [pointer, pointer, axis, axis, pointer]
+    lib.resample.argtypes = [ctypes.POINTER(Layer), ctypes.c_int32, axis, axis]
     for gather in (lib.gather_integers, lib.gather_floats):
         gather.argtypes = [pointer, i64, pointer, ctypes.POINTER(Gather), pointer]
         gather.restype = None

@@ -1,7 +1,7 @@
 """A JPEG file (ITU-T T.81) as what it holds: quantised coefficients and the tables of their steps.
 
-Read are sequential and progressive files of 8 bits with Huffman codes, of one plane (grey) or three. All others are refused
-by name, and so is a file that is cut or damaged: no coefficient is ever made up.
+Read are sequential and progressive files of 8 bits with Huffman codes, of one plane (grey) or three. All others are
+refused by name, and so is a file that is cut or damaged: no coefficient is ever made up.
 """
 
 import ctypes
@@ -46,8 +46,8 @@ class Plane:
     """One colour component.
 
     Attributes:
-        blocks: quantised coefficients, int16 (rows, columns, 64), in natural order 8 v + u (v the vertical frequency); whole
-            MCUs, so that some blocks may lie outside the picture.
+        blocks: quantised coefficients, int16 (rows, columns, 64), in natural order 8 v + u (v the vertical frequency);
+            whole MCUs, so that some blocks may lie outside the picture.
         h: sampling factor across, 1 to 4; the plane has h / (largest h of all planes) of the picture's columns.
         v: sampling factor down.
         table: steps of the quantiser, uint16 (64,), natural order.
@@ -116,8 +116,8 @@ def read(data: bytes, most_pixels: int = MOST_PIXELS, name: str = "The data") ->
         name: of the file, for messages.
 
     Raises:
-        InputError: it is no JPEG file, of a kind that is not read (CMYK, arithmetic coding, lossless, hierarchical, other than
-            8 bits), too large, cut, or damaged.
+        InputError: it is no JPEG file, of a kind that is not read (CMYK, arithmetic coding, lossless, hierarchical,
+            other than 8 bits), too large, cut, or damaged.
     """
     header = read_header(data, most_pixels, name)
     shapes = [(plane.rows, plane.columns) for plane in header.plane[: header.planes]]
@@ -138,7 +138,7 @@ def read(data: bytes, most_pixels: int = MOST_PIXELS, name: str = "The data") ->
 def read_blocks(
     data: bytes, header: Header, window: Window | None, shapes: list[tuple[int, int]], name: str
 ) -> list[NDArray[np.int16]]:
-    """Blocks of every plane, (rows, columns, 64), of a window of MCUs where the file has one scan; tables go to `header`.
+    """Blocks of every plane, (rows, columns, 64), of a window of MCUs of a file of one scan; tables go to `header`.
 
     Args:
         data: the file that `header` was read from.

@@ -2,9 +2,10 @@
 
     bytes -> quantised blocks of the crop -> [resampled] -> dequantised, turned, in range, normalised, of the budget
 
-A crop of the network's size whose corner lies at a multiple of 16 stored pixels is taken as it is. Any other is resampled as
-`crop, then scale` of pixels would be (linearly, with a wider filter where it shrinks), but by matrices on coefficients, see
-resample.c. Chroma is brought to half of the picture's resolution by the mean of its pixels, whatever the file's sampling.
+A crop of the network's size whose corner lies at a multiple of 16 stored pixels is taken as it is. Any other is
+resampled as `crop, then scale` of pixels would be (linearly, with a wider filter where it shrinks), but by matrices on
+coefficients, see resample.c. Chroma is brought to half of the picture's resolution by the mean of its pixels, whatever
+the file's sampling.
 """
 
 import ctypes
@@ -162,13 +163,12 @@ def _spans(header: native.Header, turn: Turn, crop: Crop | None, size: int) -> t
             middle = [begin // UNIT * UNIT for begin in middle]
         return _Span(stored[0], middle[0], side, size), _Span(stored[1], middle[1], side, size)
     height, width = turn.shape(*stored)
-    if not (0 <= crop.top and 0 < crop.height <= height - crop.top) or not (
-        0 <= crop.left and 0 < crop.width <= width - crop.left
-    ):
+    fits = crop.height > 0 and crop.width > 0 and crop.top >= 0 and crop.left >= 0
+    if not fits or crop.top + crop.height > height or crop.left + crop.width > width:
         raise OptionsError(
-            f"A crop of {crop.height} x {crop.width} pixels at row {crop.top}, column {crop.left} does not lie in a picture of "
-            f"{height} x {width} pixels.",
-            "See `picture_size`.",
+            f"A crop of {crop.height} x {crop.width} pixels at row {crop.top}, column {crop.left} "
+            f"does not lie in a picture of {height} x {width} pixels.",
+            "Choose it by `picture_size`.",
         )
     (top, left), (rows, columns) = turn.shape(crop.top, crop.left), turn.shape(crop.height, crop.width)
     top = stored[0] - top - rows if turn.rows_back else top
@@ -200,36 +200,47 @@ class _Region:
         """Y, or Y, Cb and Cr, at the resolution of the output, turned no more than the file is."""
         if COLOURS[self.header.colour] == "rgb":
             return self._from_rgb()
-        return [self._source(i, 1 if i == 0 else 2) for i in range(len(self.blocks))]
+        luma = self._sources([0], 1)
+        return luma if len(self.blocks) == 1 else luma + self._sources([1, 2], 2)
 
-    def _source(self, index: int, step: int) -> _Source:
-        """A plane, as it is where that is right; `step` pixels of the picture become one of the plane."""
-        plane, header = self.header.plane[index], self.header
-        if plane.v * step != header.most_v or plane.h * step != header.most_h or not self._as_is:
-            return _Source(self._resampled(index, step), 0, 0, None)
+    def _sources(self, indices: list[int], step: int) -> list[_Source]:
+        """Planes as they are where that is right; `step` pixels of the picture become one of the plane."""
+        header, planes = self.header, [self.header.plane[i] for i in indices]
+        fit = all(plane.v * step == header.most_v and plane.h * step == header.most_h for plane in planes)
+        if not (fit and self.down.as_is and self.across.as_is):
+            return [_Source(x, 0, 0, None) for x in self._resampled(indices, step)]
         row, column = (span.begin // (8 * step) for span in (self.down, self.across))
-        table = np.frombuffer(plane.table, np.uint16)
-        return _Source(self.blocks[index], row - self.row * plane.v, column - self.column * plane.h, table)
+        return [
+            _Source(self.blocks[i], row - self.row * plane.v, column - self.column * plane.h, _table(plane))
+            for i, plane in zip(indices, planes, strict=True)
+        ]
 
-    @property
-    def _as_is(self) -> bool:
-        return self.down.as_is and self.across.as_is
-
-    def _resampled(self, index: int, step: int) -> Floats:
-        plane, blocks = self.header.plane[index], self.blocks[index]
-        table = np.frombuffer(plane.table, np.uint16)
-        out = np.empty((self.down.out // step // 8, self.across.out // step // 8, COEFFICIENTS), np.float32)
-        rows = _axis(self.down, plane.v, self.header.most_v, step, self.row, blocks.shape[0])
-        columns = _axis(self.across, plane.h, self.header.most_h, step, self.column, blocks.shape[1])
-        if native.library().resample(blocks.ctypes.data, table.ctypes.data, rows, columns, out.ctypes.data):
+    def _resampled(self, indices: list[int], step: int) -> list[Floats]:
+        factors = [(self.header.plane[i].v, self.header.plane[i].h) for i in indices]
+        if len(set(factors)) > 1:
+            return [x for i in indices for x in self._resampled([i], step)]
+        v, h = factors[0]
+        blocks, tables = [self.blocks[i] for i in indices], [_table(self.header.plane[i]) for i in indices]
+        shape = self.down.out // step // 8, self.across.out // step // 8, COEFFICIENTS
+        out = [np.empty(shape, np.float32) for _ in indices]
+        layers = (native.Layer * len(indices))()
+        for layer, arrays in zip(layers, zip(blocks, tables, out, strict=True), strict=True):
+            layer.blocks, layer.table, layer.out = (array.ctypes.data for array in arrays)
+        rows = _axis(self.down, v, self.header.most_v, step, self.row, blocks[0].shape[0])
+        columns = _axis(self.across, h, self.header.most_h, step, self.column, blocks[0].shape[1])
+        if native.library().resample(layers, len(layers), rows, columns):
             raise MemoryError("the compiled part of codectk-dct-backbones got no memory")
         return out
 
     def _from_rgb(self) -> list[_Source]:
         """Red, green and blue mixed; the means of chroma's pixels are those of colours, for all of it is linear."""
-        full, half = (np.stack([self._resampled(i, step) for i in range(3)], -1) for step in (1, 2))
+        full, half = (np.stack(self._resampled([0, 1, 2], step), -1) for step in (1, 2))
         parts = (full @ _TO_YCC[0], half @ _TO_YCC[1], half @ _TO_YCC[2])
         return [_Source(np.ascontiguousarray(part), 0, 0, None) for part in parts]
+
+
+def _table(plane: native.Plane) -> NDArray[np.uint16]:
+    return np.frombuffer(plane.table, np.uint16)
 
 
 def _axis(span: _Span, factor: int, most: int, step: int, unit: int, blocks: int) -> native.Axis:
@@ -272,10 +283,10 @@ def _plan(
 
 
 def _gather(source: _Source, plan: tuple[NDArray[np.int32], Floats, Floats], turn: Turn, side: int) -> Floats:
-    index, factor, shift = plan
-    out = np.empty((len(index), side, side), np.float32)
+    channel_count = len(plan[0])
+    out = np.empty((channel_count, side, side), np.float32)
     arrays = (array.ctypes.data for array in plan)
-    gather = native.Gather(side, side, *turn, len(index), *arrays)
+    gather = native.Gather(side, side, *turn, channel_count, *arrays)
     blocks, table = source.blocks, source.table
     function = native.library().gather_floats if table is None else native.library().gather_integers
     start = blocks.ctypes.data + (source.row * blocks.strides[0] + source.column * blocks.strides[1])

@@ -70,15 +70,27 @@ def test_what_is_there_is_not_replaced_without_force(tmp_path: Path, codectk: Ru
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("jpeg", *FILES), "Codec jpeg imports no weights. Codecs here that do: crdr, frappe."),
+        (("jpeg", *FILES), "Codec jpeg imports no weights. What does here: crdr, frappe, dct_backbones.compressed"),
         (("frape", *FILES), "Did you mean 'frappe'?"),
+        (("dct_backbones.rgp", *FILES), "There is no trainer named 'dct_backbones.rgp'. Did you mean"),
+        (("dct_backbones.stats", *FILES), "Trainer dct_backbones.stats imports no weights."),
         (("frappe", FILES[0]), "Name CONFIG.json and MODEL.safetensors."),
         (("frappe", *FILES[::-1]), "in this order: CONFIG.json MODEL.safetensors"),
         (("frappe", "nothing.json", FILES[1]), "nothing.json does not exist"),
         (("frappe", *FILES, "--channels", "5"), "Choose --channels from 1 to 4"),
         (("frappe", *FILES, "--channels", "all"), "'channels' in the command line"),
     ],
-    ids=["no importer", "misspelt", "one file", "swapped", "missing", "untrained", "a word"],
+    ids=[
+        "no importer",
+        "misspelt",
+        "misspelt trainer",
+        "trainer without",
+        "one file",
+        "swapped",
+        "missing",
+        "untrained",
+        "a word",
+    ],
 )
 def test_mistakes_are_told_with_the_next_step_and_write_nothing(
     tmp_path: Path, codectk: Run, words: tuple[object, ...], told: str

@@ -141,6 +141,9 @@ class TrainerSpec:
         options: `codectk.options.Options` model of its settings.
         recipes: folder of YAML files for `--recipe`, as `"package:path/inside"`.
         codec: name of the codec that its export serves, if any.
+        importer: function that makes weights such as its export's from files of another layout, for `codectk
+            import-weights`; see `CodecSpec`. A codec of the same name is asked first.
+        import_options: `codectk.options.Options` model of the importer's settings.
     """
 
     kind_of_thing: ClassVar[str] = "trainer"
@@ -151,6 +154,8 @@ class TrainerSpec:
     options: str = NO_OPTIONS
     recipes: str | None = None
     codec: str | None = None
+    importer: str | None = None
+    import_options: str = NO_OPTIONS
 
 
 @dataclass(frozen=True, kw_only=True)

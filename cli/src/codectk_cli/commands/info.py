@@ -204,7 +204,7 @@ def _show_options(registered: Registered) -> None:
     models = {
         "encode options": spec.encode_options if isinstance(spec, CodecSpec) else None,
         "decode options": spec.decode_options if isinstance(spec, CodecSpec) else None,
-        "import options": spec.import_options if isinstance(spec, CodecSpec) else None,
+        "import options": spec.import_options if isinstance(spec, CodecSpec | TrainerSpec) else None,
         "options": spec.options if isinstance(spec, TrainerSpec | CommandSpec) else None,
     }
     for title, target in models.items():

@@ -22,6 +22,8 @@ def codectk_trainers() -> list[TrainerSpec]:
             target="codectk_dct_backbones.rgb_trainer:RgbTrainer",
             options="codectk_dct_backbones.train_options:RgbOptions",
             recipes="codectk_dct_backbones:recipes/rgb",
+            importer="codectk_dct_backbones.published:import_weights",
+            import_options="codectk_dct_backbones.recognition:ImportOptions",
         ),
         TrainerSpec(
             name="dct_backbones.compressed",
@@ -29,6 +31,8 @@ def codectk_trainers() -> list[TrainerSpec]:
             target="codectk_dct_backbones.compressed_trainer:CompressedTrainer",
             options="codectk_dct_backbones.train_options:CompressedOptions",
             recipes="codectk_dct_backbones:recipes/compressed",
+            importer="codectk_dct_backbones.published:import_weights",
+            import_options="codectk_dct_backbones.recognition:ImportOptions",
         ),
         TrainerSpec(
             name="dct_backbones.stats",

@@ -130,6 +130,13 @@ def test_hyphen_and_underscore_are_the_same(name):
     assert Sample.parse({name: "16"}).batch_size == 16
 
 
+def test_hyphen_and_underscore_are_the_same_in_a_word_to_choose():
+    assert Sample.parse({"loss": "ms_ssim"}).loss == "ms-ssim"
+    assert Sample.parse_part({"loss": "ms_ssim"}, "it") == {"loss": "ms-ssim"}
+    with pytest.raises(OptionsError, match=r"given: 'ms.ssim'"):
+        Sample.parse({"loss": "ms.ssim"})
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -30,7 +30,8 @@ class Options(BaseModel):
         """Check values and make the model.
 
         Args:
-            values: name → value; names may be dotted, `-` and `_` are the same in them; strings are converted.
+            values: name → value; names may be dotted, `-` and `_` are the same in them and in words to choose from;
+                strings are converted.
             source: where the values come from, for the error message.
 
         Raises:
@@ -238,8 +239,19 @@ def _named(
             raise twice(place + name, source)
         inner = nested(model.model_fields[name])
         below = inner is not None and isinstance(value, Mapping)
-        named[name] = _named(inner, value, source, f"{place}{name}.", partial) if inner and below else value
+        if inner and below:
+            named[name] = _named(inner, value, source, f"{place}{name}.", partial)
+        else:
+            named[name] = _choice(model.model_fields[name], value)
     return named
+
+
+def _choice(field: FieldInfo, value: Any) -> Any:
+    """The word of a field's choices that a value stands for: `-` and `_` are the same in them too."""
+    if not isinstance(value, str) or get_origin(field.annotation) is not Literal:
+        return value
+    words = {normalise(word): word for word in get_args(field.annotation) if isinstance(word, str)}
+    return words.get(normalise(value), value)
 
 
 def _filled(model: type[Options], named: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -92,10 +92,13 @@ class Backgrounds:
     def best(self, x: Array, special: Mask | None, place: Place) -> int | None:
         """The number of the background that leaves least of a block, if any is worth it."""
         shape = (x.shape[0], x.shape[1], x.shape[2])
-        usual = _variance(x - _mean(x, special), special)
+        there = [(i, entry) for i, entry in enumerate(self.entries) if entry.mean.shape == place[2:]]
+        if not there:
+            return None
         left = {}
-        for i, entry in enumerate(self.entries):
-            if entry.mean.shape == place[2:]:
+        with np.errstate(over="ignore", invalid="ignore"):  # of values whose squares are too large to be worth it
+            usual = _variance(x - _mean(x, special), special)
+            for i, entry in there:
                 part = entry.part(place, shape)
                 q, step = part.coefficients(x, special, len(part.modes))
                 left[i] = _variance(x - part.base(q, step), special)

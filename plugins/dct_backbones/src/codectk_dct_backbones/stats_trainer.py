@@ -125,4 +125,4 @@ class Sums:
         """
         if state["fingerprint"] != self.fingerprint:
             raise ValueError("its pictures are not those that the run began with")
-        self.accumulator.totals = np.array(state["totals"])
+        self.accumulator.totals = state["totals"].numpy().copy()

@@ -22,7 +22,7 @@ Input = Literal["auto", "jpeg", "recomputed"]
 MULTIPLE_OF = 16
 """Sides of pictures whose coefficients are read: one block of chroma."""
 
-SMALL_SCALE, SMALL_RATE = 0.25, 0.02
+SMALL_SCALE, SMALL_RATE = 0.25, 0.01
 """Width of networks and learning rate for generated pictures."""
 
 
@@ -232,7 +232,7 @@ class CompressedOptions(ClassifierOptions):
         None, ge=1, cli="-b", help="Pictures in a step, over all processes. [256; 32 without data]"
     )
     lr: float | None = option(
-        None, gt=0, help="Learning rate; it does not change with the batch. [0.1; 0.02 without data]"
+        None, gt=0, help="Learning rate; it does not change with the batch. [0.1; 0.01 without data]"
     )
     momentum: float = option(0.9, ge=0, lt=1, help="Of SGD.")
     weight_decay: float = option(1e-4, ge=0, help="L2 penalty.")

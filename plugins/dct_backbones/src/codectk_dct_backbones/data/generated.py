@@ -19,7 +19,7 @@ from codectk_dct_backbones.data.source import Labels
 
 SIDE = 80
 QUALITY = 90
-EACH = {"train": 64, "val": 16}
+EACH = {"train": 192, "val": 32}
 """Pictures of each class."""
 
 Field = NDArray[np.float64]
@@ -40,8 +40,8 @@ def _spots(x: Field, y: Field, rng: np.random.Generator, inner: float) -> Field:
     return field
 
 
-def _clouds(x: Field, y: Field, rng: np.random.Generator) -> Field:
-    grid = rng.random((4, 4)).astype(np.float32)
+def _clouds(x: Field, y: Field, rng: np.random.Generator, cells: int) -> Field:
+    grid = rng.random((cells, cells)).astype(np.float32)
     return np.asarray(Image.fromarray(grid).resize(x.shape[::-1], Image.Resampling.BICUBIC), dtype=np.float64)
 
 
@@ -51,11 +51,11 @@ def _checks(x: Field, y: Field, rng: np.random.Generator) -> Field:
 
 PATTERNS: dict[str, Pattern] = {
     "checks": _checks,
-    "clouds": _clouds,
+    "clouds": lambda x, y, rng: _clouds(x, y, rng, 4),
     "columns": lambda x, y, rng: _wave(x, rng),
     "diagonals": lambda x, y, rng: _wave((x + y if rng.random() < 0.5 else x - y) / 2**0.5, rng),
     "discs": lambda x, y, rng: _spots(x, y, rng, 0),
-    "grain": lambda x, y, rng: rng.random(x.shape),
+    "grain": lambda x, y, rng: _clouds(x, y, rng, 24),
     "rings": lambda x, y, rng: _spots(x, y, rng, 0.6),
     "rows": lambda x, y, rng: _wave(y, rng),
 }
@@ -67,7 +67,7 @@ def picture(kind: str, *seed: int) -> NDArray[np.uint8]:
     y, x = np.mgrid[:SIDE, :SIDE] / SIDE
     share = PATTERNS[kind](x, y, rng)[:, :, None]
     low, high = rng.uniform(0, 120, 3), rng.uniform(135, 255, 3)
-    noisy = low + (high - low) * share + rng.normal(0, 8, (SIDE, SIDE, 3))
+    noisy = low + (high - low) * share + rng.normal(0, 3, (SIDE, SIDE, 3))
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 

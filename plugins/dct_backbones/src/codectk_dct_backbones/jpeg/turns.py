@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 class Turn(NamedTuple):
     """How a stored picture is shown: its axes perhaps swapped, after its rows and columns were perhaps reversed.
 
-    Pixel (y, x) shown is pixel (y', x') stored, (y', x') = (x, y) if transposed, else (y, x), counted from the other end
-    of the rows if `rows_back`, of the columns if `columns_back`.
+    Pixel (y, x) shown is pixel (y', x') stored, (y', x') = (x, y) if transposed, else (y, x), counted from the other
+    end of the rows if `rows_back`, of the columns if `columns_back`.
 
     Attributes:
         transposed: whether rows become columns.

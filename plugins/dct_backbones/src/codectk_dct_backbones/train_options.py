@@ -12,7 +12,8 @@ from pydantic import AfterValidator, model_validator
 
 from codectk.options import IntList, Options, PathList, option
 from codectk_dct_backbones.architecture import STEMS, Architecture, ModelName, Variant
-from codectk_dct_backbones.budget import Budget, resolve
+from codectk_dct_backbones.budget import resolve
+from codectk_dct_backbones.coefficient_options import CoefficientOptions
 from codectk_dct_backbones.plan import SMALL, Augmentation, Plan, Schedule, preset
 from codectk_dct_backbones.ranges import Compat, RangeMode
 
@@ -205,23 +206,13 @@ COMPRESSION = (
 """Options of `RgbOptions` that pixels have no use for."""
 
 
-class CompressedOptions(ClassifierOptions):
+class CompressedOptions(CoefficientOptions, ClassifierOptions):
     """Training of ResNet-34 on coefficients."""
 
     variant: Coded = option("reconstruction", help="How coefficients enter the network.")
     channel_scale: float | None = option(
         None, gt=0, le=1, help="Factor of all widths; published: 1, .9, .8, .7, .6, .5. [1; 0.25 without data]"
     )
-    coeff_window: int | None = option(None, ge=1, le=8, help="Keep the first window² coefficients of every block.")
-    coeff_window_luma: int | None = option(None, ge=1, le=8, help="The same for Y.")
-    coeff_window_chroma: int | None = option(None, ge=1, le=8, help="The same for Cb and Cr.")
-    coeff_window_cb: int | None = option(None, ge=1, le=8, help="The same for Cb.")
-    coeff_window_cr: int | None = option(None, ge=1, le=8, help="The same for Cr.")
-    coeff_count: int | None = option(None, ge=0, le=64, help="Keep the first coefficients, so many; all if not given.")
-    coeff_count_luma: int | None = option(None, ge=0, le=64, help="The same for Y.")
-    coeff_count_chroma: int | None = option(None, ge=0, le=64, help="The same for Cb and Cr; those of Y if not given.")
-    coeff_count_cb: int | None = option(None, ge=0, le=64, help="The same for Cb.")
-    coeff_count_cr: int | None = option(None, ge=0, le=64, help="The same for Cr.")
     trim_coefficients: bool = option(True, help="Leave other channels out in place of filling them with zeros.")
     range_mode: RangeMode = option("studio", help="Range of values before the DCT: 16 to 235 and 240, or 0 to 255.")
     image_size: int | None = option(
@@ -260,12 +251,6 @@ class CompressedOptions(ClassifierOptions):
     def normalises(self) -> bool:
         """Whether coefficients are normalised; reconstruction needs them as they are."""
         return self.variant != "reconstruction" and self.dct_stats != "none"
-
-    def budget(self) -> Budget:
-        """Which coefficients are kept."""
-        planes = ("", "_luma", "_chroma", "_cb", "_cr")
-        names = [f"coeff_{kind}{plane}" for kind in ("window", "count") for plane in planes]
-        return resolve(**{name: getattr(self, name) for name in names})
 
     def plan(self) -> Plan:
         """What is trained how."""

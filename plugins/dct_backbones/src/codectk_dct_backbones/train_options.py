@@ -192,6 +192,10 @@ class RgbOptions(ClassifierOptions):
                 raise ValueError(f"{given[0]} has no meaning for input_format rgb; choose input_format compressed")
         if self.compressed and self.model != "resnet34":
             raise ValueError(f"input_format compressed is for resnet34; {self.model} takes pixels alone")
+        if self.compression_keep_original and self.input == "jpeg":
+            raise ValueError("input jpeg reads no pixels, which compression_keep_original hands on")
+        if self.nesterov and self.plan().optimizer == "rmsprop":
+            raise ValueError(f"{self.model} is trained by RMSprop, which has no Nesterov momentum")
         if self.multi_scale and self.model != "cspdarknet53":
             raise ValueError(f"multi_scale is for cspdarknet53; {self.model} is trained at one size")
         check_input(self, self.plan().image_size, self.compressed, self.plan().augmentation)

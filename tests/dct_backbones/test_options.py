@@ -1,4 +1,4 @@
-"""Options of the trainers: the guide's commands, the presets and their schedules, and what is refused before any data."""
+"""Options of the trainers: the guide's commands, presets and their schedules, what is refused before data is read."""
 
 import math
 from pathlib import Path

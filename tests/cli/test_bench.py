@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from codectk import bench
+
 from .conftest import Run, mistakes
 from .layers import LAYERS
 
@@ -177,3 +179,81 @@ def test_without_codecs_all_that_work_are_measured(tmp_path: Path, run: Run, fol
     codecs = [speed["codec"] for speed in result(tmp_path)["speeds"]]
     assert {"jpeg", "webp", "png", "layers"} <= set(codecs)
     assert len(codecs) == len(set(codecs))
+
+
+RACER = """
+from codectk.hookspecs import hookimpl
+from codectk.specs import TrainerSpec
+
+CODECTK_API = 1
+
+@hookimpl
+def codectk_trainers():
+    bench = {"bench": "racer_inside:bench", "bench_options": "racer_inside:BenchOptions"}
+    return [
+        TrainerSpec(name="racer", summary="runs", target="racer_inside:Trainer", **bench),
+        TrainerSpec(name="walker", summary="walks", target="racer_inside:Trainer"),
+        TrainerSpec(name="mute", summary="says nothing", target="racer_inside:Trainer", bench="racer_inside:mute"),
+    ]
+"""
+
+INSIDE = """
+from codectk.options import Options, option
+
+class BenchOptions(Options):
+    laps: int = option(2, ge=1, help="Times around.")
+
+def bench(options, conditions):
+    times = conditions.times(lambda: sum(range(1000)))
+    rows = [{"lap": i + 1, "seconds": 0.25} for i in range(options.laps)]
+    codec = conditions.weights.codec if conditions.weights else "none"
+    return {"weights of": codec, "passes": len(times), "device": conditions.device, "laps": rows}
+
+def mute(options, conditions):
+    return None
+"""
+
+
+@pytest.fixture
+def race(tmp_path: Path, codectk: Run, plugin: Callable[..., dict[str, str]]) -> Run:
+    environment = plugin("codectk-racer", RACER)
+    (tmp_path / "site" / "racer_inside.py").write_text(INSIDE)
+
+    def call(*words: object) -> "subprocess.CompletedProcess[str]":
+        return codectk("bench", *words, env=environment)
+
+    return call
+
+
+def test_a_trainers_networks_are_measured_by_its_plugin(tmp_path: Path, race: Run, folder: Path, weights: Path) -> None:
+    words = ("-t", "racer", "--data", folder, "-w", weights, "--repeats", 3, "--device", "cpu")
+    done = race(*words, "--laps", 3, "--out", "out")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("weights of: frappe\npasses: 3\ndevice: cpu\nlaps\n")
+    found = result(tmp_path)
+    assert found["results"]["laps"][2] == {"lap": 3, "seconds": 0.25}
+    assert found["run"]["options"] == {"laps": 3}
+    assert (found["run"]["trainer"], found["run"]["repeats"]) == ("racer", 3)
+    assert {"codectk", "codectk-core", "codectk-racer"} <= set(found["testbed"]["versions"])
+    assert found["testbed"]["processor"] in done.stdout
+    assert "--force" in mistakes(race(*words, "--out", "out"))
+    assert "--laps INTEGER" in race("-t", "racer", "--help").stdout
+
+
+def test_what_a_trainer_cannot_be_asked_for_is_said(race: Run, folder: Path, weights: Path) -> None:
+    assert "What does here: " in mistakes(race("-t", "walker", "--data", folder))
+    assert "Did you mean 'racer'" in mistakes(race("-t", "racers", "--data", folder))
+    assert "Option 'laps'" in mistakes(race("-t", "racer", "--data", folder, "--laps", 0))
+    assert "returned NoneType, not a mapping" in mistakes(race("-t", "mute", "--data", folder))
+    for words in (["-c", "png"], ["--crop", 8], ["--no-decode"], ["--all-points"], ["-w", weights, "-w", weights]):
+        assert race("-t", "racer", "--data", folder, *words).returncode == 2, words
+
+
+def test_passes_go_on_until_they_have_taken_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: float(next(clock)))  # every look takes a second
+    done = []
+    conditions = bench.Conditions(Path(), warmup=2, repeats=3)
+    assert conditions.times(lambda: done.append(0)) == (1.0, 1.0, 1.0)
+    assert len(done) == 5
+    assert len(conditions.times(lambda: None, seconds=7)) == 7

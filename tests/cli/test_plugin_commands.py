@@ -27,6 +27,7 @@ def codectk_commands():
     return [
         CommandSpec(name="toy_box.merge_all", summary="one file of several", **merge),
         CommandSpec(name="toy_box.count", summary="how long", target="toy_inside:count", options="toy_inside:Count"),
+        CommandSpec(name="toy_box.rows", summary="a table", target="toy_inside:rows"),
         CommandSpec(name="toy_box.mute", summary="says nothing", target="toy_inside:mute"),
         CommandSpec(name="toy_box.lost", summary="is not there", target="toy_inside:lost", options="toy_nowhere:X"),
     ]
@@ -56,6 +57,9 @@ class Count(Options):
 
 def count(options):
     return {"characters": len(options.path.read_text()) * options.times}
+
+def rows(options):
+    return {"count": 2, "letters": [{"name": "alpha", "place": 1}, {"name": "beta", "place": 2}]}
 
 def mute(options):
     return None
@@ -102,9 +106,21 @@ def test_a_command_does_its_work_and_says_what_it_did(
     assert (tmp_path / "b.txt").read_text() == "abcabc"
 
 
+def test_what_it_did_is_json_for_programs(codectk: Run, toy: dict[str, str]) -> None:
+    done = codectk("toy-box", "merge-all", "--first", "a.txt", "-o", "b.txt", "--json", env=toy)
+    assert json.loads(done.stdout) == {"written": "b.txt", "characters": 3, "share": 1 / 3}
+
+
+def test_rows_are_shown_as_a_table(codectk: Run, toy: dict[str, str]) -> None:
+    lines = [line.split() for line in codectk("toy-box", "rows", env=toy).stdout.splitlines()]
+    assert lines[:2] == [["count:", "2"], ["letters"]]
+    assert [line for line in lines if len(line) == 2][1:] == [["name", "place"], ["alpha", "1"], ["beta", "2"]]
+
+
 def test_its_options_are_flags_with_help_and_bounds(codectk: Run, toy: dict[str, str]) -> None:
     out = " ".join(codectk("toy-box", "merge-all", "--help", env=toy).stdout.split())
-    assert "One file of several. Options: --first PATH File to begin with. [required]" in out
+    assert "One file of several. Options: --json What was done as JSON, for programs. --first PATH" in out
+    assert "File to begin with. [required]" in out
     assert "--times INTEGER How often. [≥1; default: 1]" in out
     done = codectk("toy-box", "merge-all", "--first", "a.txt", "-o", "b.txt", "--times", 0, env=toy)
     assert "Option 'times'" in mistakes(done)
@@ -127,7 +143,7 @@ def test_help_lists_what_plugins_add_without_importing_it(tmp_path: Path, codect
     (tmp_path / "site" / "toy_inside.py").write_text("raise RuntimeError('imported')")
     everything = " ".join(codectk("--help", env=toy).stdout.split())
     _, _, added = everything.partition("Commands of plugins:")
-    assert "toy-box count, lost, merge-all, mute: Commands of toy-box." in added
+    assert "toy-box count, lost, merge-all, mute, rows: Commands of toy-box." in added
     group = codectk("toy-box", "--help", env=toy)
     assert "one file of several" in group.stdout
     assert "Commands of toy-box." in group.stdout

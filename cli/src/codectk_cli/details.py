@@ -47,7 +47,7 @@ def details_of(header: Header, segments: tuple[bytes, ...]) -> tuple[dict[str, A
 
 def tables(details: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
     """(Title, table) of all entries that are single values, then of each that is a mapping or a list of mappings."""
-    single = {name: v for name, v in details.items() if not isinstance(v, Mapping) and not _is_rows(v)}
+    single = {name: v for name, v in details.items() if not is_table(v)}
     if single:
         yield "details", _pairs(single)
     for title, value in details.items():
@@ -55,6 +55,11 @@ def tables(details: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
             yield _printable(title), _rows(value)
         elif isinstance(value, Mapping):
             yield _printable(title), _pairs(value)
+
+
+def is_table(value: Any) -> bool:
+    """Whether a value is shown as a table: a mapping, or a list of mappings."""
+    return isinstance(value, Mapping) or _is_rows(value)
 
 
 def _pairs(values: Mapping[str, Any]) -> Table:

@@ -23,7 +23,7 @@ COMMANDS = {
     "decompress": ".ctk files back to pictures and arrays.",
     "truncate": "Make files of progressive codecs smaller, without decoding.",
     "evaluate": "Compare codecs on a folder: rate, distortion, report.html.",
-    "bench": "Speed of codecs, stages apart, beside a peer in the same run.",
+    "bench": "Speed of codecs, stages apart, beside a peer in the same run; or of a trainer's networks.",
     "demo": "Train small, compress a photo, show the result; no download.",
     "import-weights": "Weights that a method's authors published, as a weights file.",
     "export": "Trained weights as weights whose files open on every machine.",

@@ -1,5 +1,6 @@
 """Commands of plugins, `codectk WORD COMMAND`: a group for each plugin's word, known from specs alone."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,8 @@ from codectk.options import Options
 from codectk.registry import Registered, Registry
 from codectk.specs import BUILT_IN_COMMANDS, CommandSpec, normalise
 from codectk_cli.bridge import OptionsCommand, gather, given
-from codectk_cli.shared import load_registry
+from codectk_cli.details import is_table, tables
+from codectk_cli.shared import console, load_registry
 
 
 class PluginGroup(click.Group):
@@ -87,11 +89,25 @@ def _command(registered: Registered) -> click.Command:
 
     @click.pass_context
     def callback(ctx: click.Context, /, **_: Any) -> None:
-        for name, value in _done(registered, gather(model, given(ctx, model))).items():
-            click.echo(f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {value}")
+        said = _done(registered, gather(model, given(ctx, model)))
+        if ctx.params["as_json"]:
+            click.echo(json.dumps(dict(said), indent=1, default=str))
+        else:
+            show(said)
 
     help_text = f"{spec.summary[:1].upper()}{spec.summary[1:]}."
-    return OptionsCommand(_second(registered), callback=callback, models=[model], help=help_text)
+    own = [click.Option(["--json", "as_json"], is_flag=True, help="What was done as JSON, for programs.")]
+    return OptionsCommand(_second(registered), callback=callback, params=own, models=[model], help=help_text)
+
+
+def show(said: Mapping[str, Any]) -> None:
+    """Single values as lines; mappings and lists of mappings as tables below a title."""
+    for name, value in said.items():
+        if not is_table(value):
+            click.echo(f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {value}")
+    for title, shown in tables({name: value for name, value in said.items() if is_table(value)}):
+        click.echo(title)
+        console().print(shown, markup=False)
 
 
 def _done(registered: Registered, options: Options) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""How fast codecs are: array in memory → bytes of a file → array, stages apart.
+"""How fast codecs are: array in memory → bytes of a file → array, stages apart. And the means to time other work.
 
 A codec tells of its stages by notes named `<stage>_seconds` of what `encode` returns; stages do not overlap, and what
 they leave of the whole time is the stage "other": padding, container, and what the codec does not tell of.
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from codectk import container, fields
+from codectk.checkpoint import Checkpoint
 from codectk.compression import LoadedCodec
 from codectk.errors import CodectkError, one_line
 from codectk.evaluate import Candidate
@@ -116,6 +117,45 @@ class Speed:
         for name, spread in spreads.items():
             columns |= {f"{name}_{k}_seconds": v for k, v in asdict(spread).items()} if spread else {}
         return columns
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the benchmark of a trainer is told besides its options; see `codectk.specs.TrainerSpec`.
+
+    Attributes:
+        data: what to work on, a folder or a file.
+        weights: trained networks, if the user names some.
+        device: where networks run: auto, cpu, cuda or cuda:N.
+        threads: how many threads networks and coders may use.
+        warmup: passes that are not timed.
+        repeats: passes that are, at least.
+    """
+
+    data: Path
+    weights: Checkpoint | None = None
+    device: str = "auto"
+    threads: int = 1
+    warmup: int = 1
+    repeats: int = 5
+
+    def times(self, work: Callable[[], object], seconds: float = 0.0) -> tuple[float, ...]:
+        """Wall times of single passes, with all that a CUDA device still has to do for them.
+
+        Args:
+            work: one pass.
+            seconds: passes are repeated beyond `repeats` until so much time is measured.
+        """
+        for _ in range(self.warmup):
+            work()
+        found: list[float] = []
+        while len(found) < self.repeats or sum(found) < seconds:
+            _synchronise(self.device)
+            start = time.perf_counter()
+            work()
+            _synchronise(self.device)
+            found.append(time.perf_counter() - start)
+        return tuple(found)
 
 
 def setting_text(setting: Mapping[str, Any]) -> str:
@@ -258,6 +298,7 @@ class _Work:
 
     def __init__(self, loaded: LoadedCodec, picture: Picture, setting: Mapping[str, Any], plan: _Plan) -> None:
         self.loaded, self.picture, self.plan = loaded, picture, plan
+        self.file = picture.file_for(loaded.spec.files)
         self.encode_options = _options(loaded, loaded.spec.encode_options, setting, plan.threads)
         self.decode_options = _options(loaded, loaded.spec.decode_options, {}, plan.threads)
 
@@ -265,7 +306,7 @@ class _Work:
         """Code the array and decode the file, each with its time."""
         _synchronise(self.plan.device)
         start, cpu = time.perf_counter(), time.process_time()
-        compressed = self.loaded.compress(self.picture.x, self.picture.info, self.encode_options)
+        compressed = self.loaded.compress(self.picture.x, self.picture.info, self.encode_options, file=self.file)
         _synchronise(self.plan.device)
         encode, cpu = time.perf_counter() - start, time.process_time() - cpu
         data = compressed.data

@@ -80,6 +80,8 @@ class CodecSpec:
         rate_option: the encode option that trades size for quality, if there is one.
         lossless: it returns the input exactly at every setting.
         progressive: the first k segments decode to a coarser result, for every k from 1.
+        files: endings of the files whose own content it codes, such as `(".jpg", ".jpeg")`; see `encode_file` and
+            `decode_file` of `codectk.codec.Codec`. Pictures in other files are coded as arrays.
         portability: whether a file decodes to the same symbols on every machine; claimed only with tests to show it.
         guarantees: bounds that hold for every file.
         importer: function that makes weights of codectk from files of another layout, for `codectk import-weights`. It
@@ -118,6 +120,7 @@ class CodecSpec:
     rate_option: str | None = None
     lossless: bool = False
     progressive: bool = False
+    files: tuple[str, ...] = ()
     portability: Portability = "same-machine"
     guarantees: tuple[Guarantee, ...] = ()
     importer: str | None = None
@@ -144,6 +147,10 @@ class TrainerSpec:
         importer: function that makes weights such as its export's from files of another layout, for `codectk
             import-weights`; see `CodecSpec`. A codec of the same name is asked first.
         import_options: `codectk.options.Options` model of the importer's settings.
+        bench: function that measures how fast the networks that it trains are, for `codectk bench -t NAME`. It is
+            called as `bench(options, conditions)` with `bench_options` and `codectk.bench.Conditions`, and returns a
+            mapping that JSON can hold, shown as that of `CommandSpec.target` is.
+        bench_options: `codectk.options.Options` model of what is measured.
     """
 
     kind_of_thing: ClassVar[str] = "trainer"
@@ -156,6 +163,8 @@ class TrainerSpec:
     codec: str | None = None
     importer: str | None = None
     import_options: str = NO_OPTIONS
+    bench: str | None = None
+    bench_options: str = NO_OPTIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +228,8 @@ class CommandSpec:
         name: the plugin's word and the command's, dotted: `mine.merge` is `codectk mine merge`.
         summary: one line for `codectk list`.
         target: function that does the work, called as `target(options)` with `options`. It returns a mapping of what
-            was done, whose entries are shown as lines, and raises `CodectkError` for what a user can mend.
+            was done, whose entries are shown as lines, and as a table where one is a mapping itself or a list of
+            mappings; with `--json` all of it as JSON. It raises `CodectkError` for what a user can mend.
         options: `codectk.options.Options` model of its settings, which become flags; a field without a default is a
             flag that must be given.
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from codectk.errors import UnknownName
+from codectk.errors import CodectkError, UnknownName
+from codectk_cli import trainer_bench
+from codectk_cli.bridge import Model, OptionsCommand, gather, given
 from codectk_cli.shared import candidate_options, console, fail, load_registry, progress, table
 
 if TYPE_CHECKING:
@@ -35,8 +37,34 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     return int(match[1]), int(match[2])
 
 
-@click.command("bench")
+class BenchCommand(OptionsCommand):
+    """Takes the flags of the trainer that the call names."""
+
+    def models_for(self, ctx: click.Context, args: list[str]) -> list[Model]:
+        """Its bench options."""
+        name = self.own_values(ctx, args)["trainer"]
+        if name is None:
+            return []
+        try:
+            registered = trainer_bench.find(name)
+            return [registered.load(registered.spec.bench_options)]
+        except CodectkError:
+            if ctx.resilient_parsing or "--help" in args or "-h" in args:
+                return []
+            raise
+
+
+@click.command(
+    "bench", cls=BenchCommand, epilog="What is measured of a trainer's networks: codectk bench -t NAME --help"
+)
 @candidate_options
+@click.option(
+    "-t",
+    "--trainer",
+    metavar="NAME",
+    shell_complete=trainer_bench.complete_trainer,
+    help="Measure the networks of a trainer in place of codecs.",
+)
 @click.option("--crop", type=click.IntRange(min=1), help="Take a square of so many pixels from the middle.")
 @click.option(
     "--size",
@@ -54,7 +82,26 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 @click.option("--out", type=click.Path(path_type=Path), help=f"Folder for {RESULT} and {ROWS}.")
 @click.option("--device", default="auto", show_default=True, help="Where networks run: auto, cpu, cuda or cuda:N.")
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
-def command(
+@click.pass_context
+def command(ctx: click.Context, /, trainer: str | None, **_: Any) -> int:
+    """Measure speed: array in memory to the bytes of a file and back, stages apart.
+
+    Codecs are compared with the first one, in the same run. Let nothing else run on the machine; compare ratios, not
+    seconds. Nothing is written but the results in --out.
+    """
+    # Before numpy and torch are loaded, which read it then.
+    os.environ["OMP_NUM_THREADS"] = str(ctx.params["threads"])
+    if trainer is not None:
+        return _bench_trainer(ctx, trainer, **_own(ctx, "data", "weights", "out", "force"))
+    names = ("codecs", "weights", "data", "crop", "size", "out", "force", "all_points", "device")
+    return _bench_codecs(**_own(ctx, *names), how=_own(ctx, "warmup", "repeats", "threads", "decode"))
+
+
+def _own(ctx: click.Context, *names: str) -> dict[str, Any]:
+    return {name: ctx.params[name] for name in names}
+
+
+def _bench_codecs(
     codecs: tuple[str, ...],
     weights: tuple[Path, ...],
     data: Path,
@@ -64,15 +111,8 @@ def command(
     force: bool,
     all_points: bool,
     device: str,
-    **how: Any,
+    how: dict[str, Any],
 ) -> int:
-    """Measure speed: array in memory to the bytes of a file and back, stages apart.
-
-    Codecs are compared with the first one, in the same run. Let nothing else run on the machine; compare ratios, not
-    seconds. Nothing is written but the results in --out.
-    """
-    # Before numpy and torch are loaded, which read it then.
-    os.environ["OMP_NUM_THREADS"] = str(how["threads"])
     from codectk.bench import speeds
     from codectk.files import refuse_existing
     from codectk.inputs import find_inputs
@@ -95,6 +135,25 @@ def command(
         _store(out, about, testbed, found, samples, force)
     _show(found, testbed)
     return 1 if all(sample.error for sample in samples) else 0
+
+
+def _bench_trainer(
+    ctx: click.Context, name: str, data: Path, weights: tuple[Path, ...], out: Path | None, force: bool
+) -> int:
+    for_codecs = _own(ctx, "codecs", "crop", "size", "all_points")
+    if any(for_codecs.values()) or not ctx.params["decode"]:
+        raise click.UsageError("--codec, --crop, --size, --all-points and --no-decode are for codecs, not for -t.")
+    if len(weights) > 1:
+        raise click.UsageError("With -t, name one weights file.")
+    registered = trainer_bench.find(name)
+    (model,) = ctx.meta["codectk.models"]
+    options = gather(model, given(ctx, model))
+    from codectk.bench import Conditions
+    from codectk.checkpoint import Checkpoint
+
+    opened = Checkpoint.open(weights[0]) if weights else None
+    conditions = Conditions(data, opened, **_own(ctx, "device", "threads", "warmup", "repeats"))
+    return trainer_bench.run(registered, options, conditions, out and out / RESULT, force)
 
 
 def _reader(crop: int | None, size: tuple[int, int] | None) -> Callable[[Path], Picture]:
@@ -176,6 +235,11 @@ def _show(found: Sequence[Speed], testbed: dict[str, Any]) -> None:
             values = (f"{1e3 * value:.2f}" for value in (spread.median, spread.p5, spread.p95))
             shown.add_row(speed.codec, setting_text(speed.setting), stage, *values)
     console().print(shown, markup=False)
+    show_testbed(testbed)
+
+
+def show_testbed(testbed: dict[str, Any]) -> None:
+    """What the times were measured on, in three lines."""
     versions = ", ".join(f"{name} {version}" for name, version in testbed["versions"].items())
     threads = f"OMP_NUM_THREADS={testbed['OMP_NUM_THREADS']}"
     if "torch threads" in testbed:

@@ -71,7 +71,7 @@ def _planes(payload: Any) -> list[Tensor]:
         y, chroma = parts
         parts = [y, *(chroma if _is_sequence(chroma) else _unstacked(chroma, y))]
     if len(parts) != 3 or not all(isinstance(part, Tensor) for part in parts):
-        raise InputError(f"This classifier reads coefficients, but got {type(payload).__name__} of others.", FORMS)
+        raise InputError(f"This classifier reads coefficients, but got another {type(payload).__name__}.", FORMS)
     return parts
 
 

@@ -26,7 +26,7 @@ from codectk_dct_backbones.networks.resnet import BasicBlock, ResNet, Stage
 from codectk_dct_backbones.pipeline import Coefficients
 from codectk_dct_backbones.ranges import RangeMode
 
-RIDGE = 1e-4
+RIDGE = 1e-2
 """Of the mean square of what is regressed on."""
 
 

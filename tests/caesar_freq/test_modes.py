@@ -201,6 +201,7 @@ import numpy as np, torch
 torch.set_num_threads(1)
 from codectk.compression import decompress
 np.save("y.npy", decompress(Path("x.ctk").read_bytes(), Path("w.safetensors"))[0])
+assert "torch._dynamo" not in sys.modules, "torch's compiler was imported, which takes a second"
 """
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert np.array_equal(np.load(tmp_path / "y.npy"), opened(codec, data))

@@ -190,6 +190,7 @@ for threads in json.loads(sys.argv[2]):
         loaded.codec.path.run = watched
         loaded.decompress(unpack(file.read_bytes()))
         found[f"{file.stem} {threads}"] = seen.hexdigest()
+assert "torch._dynamo" not in sys.modules, "torch's compiler was imported, which takes a second"
 print(json.dumps(found))
 """
 

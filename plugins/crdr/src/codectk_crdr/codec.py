@@ -258,14 +258,15 @@ def _load_model(options: ModelOptions, tensors: Mapping[str, Array], exact: bool
         model = CompressionModel(options)
         if exact:
             model.hyperdecoder, model.context_model = nn.Identity(), nn.Identity()  # type: ignore[assignment]
-    for name, wanted in model.state_dict().items():
+    places = model.state_dict()
+    for name, wanted in places.items():
         found = tensors.get(name)
         if found is None:
             raise _unfit(f"{MODEL}{name} is missing")
         if found.shape != tuple(wanted.shape) or found.dtype.kind != "f":
             raise _unfit(f"{MODEL}{name} is {found.dtype} {found.shape}, not float {tuple(wanted.shape)}")
     for name in tensors:
-        if name not in model.state_dict():
+        if name not in places:
             raise _unfit(f"{MODEL}{name} has no place in it")
     state = {name: torch.from_numpy(np.array(tensor)).float() for name, tensor in tensors.items()}
     model.load_state_dict(state, assign=True)

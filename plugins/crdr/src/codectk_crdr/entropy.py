@@ -72,7 +72,7 @@ class FactorizedPrior(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self.quantiles = nn.Parameter(torch.tensor([-10.0, 0.0, 10.0]).repeat(channels, 1, 1))
+        self.quantiles = nn.Parameter(torch.tensor([[[-10.0, 0.0, 10.0]]]).expand(channels, 1, 3).contiguous())
         self.matrices, self.biases, self.factors = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
         scale = START_SCALE ** (1 / (len(WIDTHS) - 1))
         for i in range(len(WIDTHS) - 1):

@@ -94,7 +94,8 @@ class CompressionModel(nn.Module):
 def _small_normal(decoder: nn.Module) -> None:
     """Start values of decoders with a realism: N(0, 0.02²), biases 0 (gains keep theirs)."""
     for module in decoder.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        # On the meta device there is nothing to draw, and asking for it imports torch's compiler: more than a second.
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and not module.weight.is_meta:
             nn.init.normal_(module.weight, 0.0, 0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

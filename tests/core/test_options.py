@@ -1,7 +1,7 @@
 """Option models: strict about names, types and bounds, and the same on every way in."""
 
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 import yaml
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codectk.errors import OptionsError, UnknownName
-from codectk.options import FloatList, IntList, NoOptions, Options, RunOptions, option
+from codectk.options import FloatList, IntList, NoOptions, Options, RunOptions, WordList, among, option
 from codectk.recipes import read_yaml, recipe_path, recipes
 
 PROPERTY = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
@@ -113,6 +113,20 @@ def test_what_is_no_integer_list_is_refused(written):
 def test_what_is_no_list_of_finite_numbers_is_refused(written):
     with pytest.raises(OptionsError, match="'lmbda'"):
         Sample.parse({"lmbda": written})
+
+
+class Choosy(Options):
+    parts: Annotated[WordList, among(("encoder", "decoder"), "part")] = option((), help="Some.")
+
+
+@pytest.mark.parametrize("written", ["encoder decoder", "encoder,decoder", ["encoder", "decoder"]])
+def test_forms_of_a_list_of_words(written):
+    assert Choosy.parse({"parts": written}).parts == ("encoder", "decoder")
+
+
+def test_a_word_that_is_none_of_those_known_is_refused_with_them():
+    with pytest.raises(OptionsError, match="there is no part 'decodr'; there are encoder, decoder"):
+        Choosy.parse({"parts": "encoder decodr"})
 
 
 def test_a_number_in_exponent_form_from_yaml_is_a_number(tmp_path):

@@ -5,14 +5,14 @@ nested mappings: `{"optim.lr": 1e-4}` and `{"optim": {"lr": 1e-4}}` are the same
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from codectk.errors import OptionsError, PluginError
@@ -184,6 +184,31 @@ IntList = Annotated[tuple[int, ...], BeforeValidator(_expand)]
 
 FloatList = Annotated[tuple[float, ...], BeforeValidator(_expand)]
 """A list option of numbers, written like `IntList`."""
+
+
+def _words(value: Any) -> Any:
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+WordList = Annotated[tuple[str, ...], BeforeValidator(_words)]
+"""A list option of words: `a b c` and `a,b,c` are the same."""
+
+
+def among(known: Collection[str], what: str) -> AfterValidator:
+    """A check for list options of words: all are known ones.
+
+    Args:
+        known: all that there are.
+        what: what one is, for the message.
+    """
+
+    def check(values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if value not in known:
+                raise ValueError(f"there is no {what} '{cut(value, 40)}'; there are {', '.join(known)}")
+        return values
+
+    return AfterValidator(check)
 
 
 def _paths(value: Any) -> Any:

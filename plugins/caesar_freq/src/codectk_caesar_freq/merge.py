@@ -13,12 +13,11 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator
 
 from codectk.checkpoint import Checkpoint
 from codectk.errors import WeightsError
 from codectk.files import refuse_existing
-from codectk.options import Options, option
+from codectk.options import Options, WordList, among, option
 from codectk_caesar_freq.architecture import (
     BACKGROUND,
     COMPRESSOR,
@@ -34,25 +33,7 @@ from codectk_caesar_freq.architecture import (
 from codectk_caesar_freq.background import Backgrounds
 from codectk_caesar_freq.contexts import Contexts
 
-
-def _words(value: Any) -> Any:
-    """`"a b,c"` → `["a", "b", "c"]`; anything but a string is returned as it is."""
-    return value.replace(",", " ").split() if isinstance(value, str) else value
-
-
-def _known_parts(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of parts.
-
-    Raises:
-        ValueError: there is no such part.
-    """
-    for value in values:
-        if value not in NETWORKS:
-            raise ValueError(f"there is no part '{value[:40]}'; parts are {', '.join(NETWORKS)}")
-    return values
-
-
-Parts = Annotated[tuple[str, ...], BeforeValidator(_words), AfterValidator(_known_parts)]
+Parts = Annotated[WordList, among(NETWORKS, "part")]
 
 
 class MergeOptions(Options):

@@ -12,11 +12,10 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 from codectk.errors import CodectkError, InputError, WeightsError
-from codectk.files import check_file
 from codectk.options import NoOptions
+from codectk.published import AGAIN, is_pickled, plain_tensors, read_pickled, read_safetensors, shown
 from codectk_crdr.names import is_buffer, plain_name
 from codectk_crdr.options import ModelOptions
 
@@ -28,9 +27,7 @@ if TYPE_CHECKING:
 STATE, ITERATION = "comp_model", "iter"
 """Keys of a published checkpoint."""
 
-AGAIN = "Download it again."
 OTHER = "Name weights of one of the six published architectures, as their authors' training writes them."
-_ZIP = b"PK\x03\x04"
 
 
 def import_weights(files: Sequence[Path], options: NoOptions) -> Checkpoint:
@@ -48,11 +45,8 @@ def import_weights(files: Sequence[Path], options: NoOptions) -> Checkpoint:
     if len(files) != 1:
         raise InputError(f"crdr is imported from one file, not {len(files)}.", "Name CHECKPOINT.pth.tar.")
     (path,) = files
-    check_file(path)
-    with path.open("rb") as stream:
-        is_zip = stream.read(len(_ZIP)) == _ZIP
-    state, record = _read_checkpoint(path) if is_zip else (_read_safetensors(path), {})
-    tensors = _named(path, state)
+    state, record = _state_of(path) if is_pickled(path) else (read_safetensors(path), {})
+    tensors = plain_tensors(path, state, _plain_name, OTHER)
     model_options = infer_options(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
     return _made(path, model_options, tensors, record)
 
@@ -131,7 +125,7 @@ def _compare(path: Path, options: ModelOptions, shapes: Mapping[str, tuple[int, 
             raise WeightsError(f"{path}: tensor {name} has shape {shapes[name]}, not {shape}.", OTHER)
     for name in shapes:
         if name not in wanted:
-            raise WeightsError(f"{path}: tensor {_shown(name)} has no place in published crdr weights.", OTHER)
+            raise WeightsError(f"{path}: tensor {shown(name)} has no place in published crdr weights.", OTHER)
 
 
 def _made(path: Path, options: ModelOptions, tensors: Mapping[str, Tensor], record: dict[str, Any]) -> Checkpoint:
@@ -156,80 +150,20 @@ def _made(path: Path, options: ModelOptions, tensors: Mapping[str, Tensor], reco
         raise WeightsError(f"{path}: no tables can be made of entropy_model_z: {error}.", AGAIN) from None
 
 
-def _named(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters of a state under plain names.
+def _plain_name(name: str) -> str | None:
+    plain = plain_name(name)
+    return None if is_buffer(plain) else plain
 
-    Raises:
-        WeightsError: two have the same, or one is not plain numbers, all of which lie in the file.
-    """
+
+def _state_of(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State and record of a checkpoint of the authors' training."""
     import torch
 
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        plain = plain_name(name)
-        if is_buffer(plain):
-            continue
-        if plain in tensors:
-            raise WeightsError(f"{path}: tensor {_shown(plain)} is there twice.", AGAIN)
-        tensors[plain] = tensor
-        kinds = (torch.float32, torch.float16, torch.bfloat16)
-        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.dtype not in kinds:
-            raise WeightsError(
-                f"{path}: tensor {_shown(plain)} is {str(tensor.dtype).removeprefix('torch.')}, not float32, float16 "
-                "or bfloat16 in a plain layout.",
-                OTHER,
-            )
-    # A few bytes can stand for tensors of any size: repeated values within one, or one in the place of many.
-    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
-        raise WeightsError(f"{path} holds tensors of more bytes than the file has.", AGAIN)
-    return tensors
-
-
-def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """State and record of a file of torch.save; only tensors and plain values are unpickled, nothing is run."""
-    import torch
-
-    try:
-        with ZipFile(path) as archive:  # torch writes no compressed entries, which could be of any size
-            plain = all(entry.compress_type == ZIP_STORED for entry in archive.infolist())
-        if not plain:
-            raise ValueError("compressed")
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (BadZipFile, OSError, ValueError):
-        raise _damaged(path) from None
-    except Exception as error:  # a pickle by others can fail in any way
-        if "weights_only" in str(error).lower() or "weights only" in str(error).lower():
-            raise WeightsError(
-                f"{path} holds more than tensors and plain values, and could run any program; it was not opened.",
-                "Take the checkpoint from its authors.",
-            ) from None
-        raise _damaged(path) from None
+    content = read_pickled(path, "Take the checkpoint from its authors.")
     if not isinstance(content, dict) or set(content) != {ITERATION, STATE} or type(content[ITERATION]) is not int:
-        found = ", ".join(map(_shown, list(content)[:4])) if isinstance(content, dict) else type(content).__name__
+        found = ", ".join(map(shown, list(content)[:4])) if isinstance(content, dict) else type(content).__name__
         raise WeightsError(f"{path} holds {found or 'nothing'}, not {ITERATION} and {STATE}.", OTHER)
     state = content[STATE]
     if not isinstance(state, dict) or not all(isinstance(k, str) and type(v) is torch.Tensor for k, v in state.items()):
         raise WeightsError(f"{path}: {STATE} is not names and tensors.", OTHER)
     return state, {"iterations": content[ITERATION]}
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as stream:
-            if "codectk" in (stream.metadata() or {}):
-                raise WeightsError(f"{path} is a weights file of codectk already.", "Use it as it is, with -w.")
-            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError):
-        raise _damaged(path) from None
-
-
-def _damaged(path: Path) -> WeightsError:
-    return WeightsError(f"{path} is damaged, or neither a checkpoint of torch.save nor safetensors.", AGAIN)
-
-
-def _shown(value: Any) -> str:
-    """A value from a file, readable and short."""
-    text = "".join(c if c.isprintable() else "?" for c in str(value)[:61])
-    return f"'{text}'" if len(text) <= 60 else f"'{text[:60]}…'"

@@ -9,28 +9,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
-from codectk.options import FloatList, IntList, Options, option
+from codectk.options import FloatList, IntList, Options, WordList, among, option
 from codectk_crdr.options import ModelOptions
 
 PARTS = ("encoder", "decoder", "hyperencoder", "hyperdecoder", "entropy_model_z", "context_model")
 """Parts of the model, by the names that their parameters begin with."""
-
-
-def _words(value: Any) -> Any:
-    """`"a b,c"` → `["a", "b", "c"]`; anything but a string is returned as it is."""
-    return value.replace(",", " ").split() if isinstance(value, str) else value
-
-
-def _known_parts(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of parts.
-
-    Raises:
-        ValueError: there is no such part.
-    """
-    for value in values:
-        if value not in PARTS:
-            raise ValueError(f"there is no part '{value[:40]}'; parts are {', '.join(PARTS)}")
-    return values
 
 
 def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -61,8 +44,7 @@ def _named(value: Any) -> Any:
 
 
 Earlier = Annotated[str | None, BeforeValidator(_named)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
-Parts = Annotated[Words, AfterValidator(_known_parts)]
+Parts = Annotated[WordList, among(PARTS, "part")]
 Weights = Annotated[FloatList, AfterValidator(_positive)]
 Iterations = Annotated[IntList, AfterValidator(_rising)]
 
@@ -70,7 +52,7 @@ Iterations = Annotated[IntList, AfterValidator(_rising)]
 class ParamwiseOptions(Options):
     """Another learning rate for some parameters."""
 
-    keys: Words = option(min_length=1, help="Parameters whose names hold one of these.")
+    keys: WordList = option(min_length=1, help="Parameters whose names hold one of these.")
     lr_mult: float = option(ge=0, help="Factor of their learning rate.")
 
 

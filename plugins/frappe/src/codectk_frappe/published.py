@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from codectk.errors import CodectkError, InputError, OptionsError, WeightsError
 from codectk.files import check_file, read_bytes
 from codectk.options import IntList, Options, option
+from codectk.published import shown
 from codectk_frappe.options import Each, ModelOptions
 from codectk_frappe.plugin import READS
 
@@ -132,7 +133,7 @@ def read_config(path: Path) -> tuple[ModelOptions, dict[str, Any]]:
     unknown = sorted(set(values) - {*MODEL, TRAINED} - TRAINING)
     if unknown:
         raise WeightsError(
-            f"{path} has the unknown key {_shown(unknown[0])}.",
+            f"{path} has the unknown key {shown(unknown[0])}.",
             "Update codectk-frappe; or, if the model does not depend on the key, delete it from a copy of the file.",
         )
     try:
@@ -141,7 +142,7 @@ def read_config(path: Path) -> tuple[ModelOptions, dict[str, Any]]:
         raise WeightsError(error.problem, AGAIN) from None
     trained = values[TRAINED]
     if type(trained) is not int or not 1 <= trained <= len(whole.ps):
-        raise WeightsError(f"{path}: {TRAINED} is {_shown(trained)}, not from 1 to {len(whole.ps)}.", AGAIN)
+        raise WeightsError(f"{path}: {TRAINED} is {shown(trained)}, not from 1 to {len(whole.ps)}.", AGAIN)
     return _first(whole, trained), {name: value for name, value in values.items() if name in TRAINING}
 
 
@@ -217,7 +218,7 @@ class _Source:
             n = int(found[1]) if found else 0
             if not found or n > len(model.ps) or (n in places and found[2] not in places[n]):
                 raise WeightsError(
-                    f"{self.path}: tensor {_shown(name)} has no place in published frappe weights of this config.",
+                    f"{self.path}: tensor {shown(name)} has no place in published frappe weights of this config.",
                     "Name a config.json and a model file that were published together.",
                 )
 
@@ -285,9 +286,3 @@ def _not_safetensors(path: Path) -> WeightsError:
             "where you trust it.",
         )
     return WeightsError(f"{path} is damaged, or not a safetensors file.", AGAIN)
-
-
-def _shown(value: Any) -> str:
-    """A value from a file, readable and short."""
-    text = "".join(c if c.isprintable() else "?" for c in str(value)[:61])
-    return f"'{text}'" if len(text) <= 60 else f"'{text[:60]}…'"

@@ -106,6 +106,35 @@ class Codec(Protocol):
         """
         ...
 
+    def encode_file(self, data: bytes, info: ArrayInfo, options: Any) -> Encoded:
+        """Code a file that holds a picture in a form that an array does not have, such as a JPEG's coefficients.
+
+        Asked for where the spec's `files` has the file's ending and the picture was taken from it unchanged. `decode`
+        gives the picture's array of what this returns, too, so that a file can be opened as both.
+
+        Args:
+            data: the whole file.
+            info: kind and shape of its picture, upright, without padding.
+            options: an instance of the spec's `encode_options`.
+
+        Raises:
+            CodectkError: it is another kind of file, damaged, or cannot be coded with this setting.
+        """
+        raise NotImplementedError
+
+    def decode_file(self, encoded: Encoded, info: ArrayInfo, options: Any) -> bytes:
+        """A file of the kind that the spec's `files` names, of what `encode` or `encode_file` made.
+
+        Args:
+            encoded: params, segments and symbol check as read from a file, which may be hostile.
+            info: kind and shape of the picture, without padding.
+            options: an instance of the spec's `decode_options`.
+
+        Raises:
+            CodectkError: the segments do not hold such a picture.
+        """
+        raise NotImplementedError
+
 
 def symbol_check(*symbols: Array) -> int:
     """CRC-32 over integer arrays, in the order given."""

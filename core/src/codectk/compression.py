@@ -4,7 +4,8 @@ x ─ to_kind ─ pad ─ Codec.encode ─ segments ─ container.pack ─> byte
 bytes ─> container.unpack ─ Codec.decode ─ crop ─ from_kind ─ x_hat
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -116,14 +117,16 @@ class LoadedCodec:
         info: ArrayInfo,
         options: Options | None = None,
         metadata: Mapping[str, Any] = MappingProxyType({}),
+        file: bytes | None = None,
     ) -> Compressed:
-        """Code an array into the bytes of a `.ctk` file.
+        """Code an array, or the file that it is from, into the bytes of a `.ctk` file.
 
         Args:
             x: array of shape `info.shape`; it is not changed.
             info: its kind and shape.
             options: encode options; the codec's defaults if None.
             metadata: what the file shall keep besides the values; see `codectk.fields.metadata`.
+            file: the file that holds `x`, for a codec that codes such files themselves: `Picture.file_for(spec.files)`.
 
         Raises:
             InputError: the array does not fit its info, or the codec does not take this kind.
@@ -134,8 +137,12 @@ class LoadedCodec:
                 f"The array is {x.dtype.name} {x.shape}, its info {info.dtype} {info.shape}.", "Mend the info."
             )
         carrier, carrier_info = arrays.to_kind(x, info, self.spec.kinds)
-        padded, padded_info = arrays.pad(carrier, carrier_info, self.codec.multiple_of, self.codec.min_size)
-        encoded = self.codec.encode(padded, padded_info, options if options is not None else self.encode_options())
+        options = options if options is not None else self.encode_options()
+        if file is None:
+            padded, padded_info = arrays.pad(carrier, carrier_info, self.codec.multiple_of, self.codec.min_size)
+            encoded = self.codec.encode(padded, padded_info, options)
+        else:
+            encoded = self.codec.encode_file(file, info, options)
         if not all(isinstance(segment, bytes) for segment in encoded.segments):  # the length of others may be no bytes
             raise PluginError(
                 f"Codec {self.spec.name} made a segment that is not bytes.",
@@ -173,29 +180,46 @@ class LoadedCodec:
             DesyncError: the decoded symbols are not those that were encoded.
         """
         header = file.header
-        self._check_identity(header, source)
+        encoded = self._encoded(file, source, segments)
         carrier = arrays.carrier_info(header.info, self.spec.kinds)
         padded = arrays.padded_info(carrier, self.codec.multiple_of, self.codec.min_size)
-        encoded = Encoded(header.params, file.segments, header.symbol_check)
-        if segments is None and file.missing_bytes:
-            raise file.cut_error(source)
-        if segments is not None and (segments != len(file.segments) or file.missing_bytes):
-            encoded = Encoded(header.params, self._first(file, segments, source))
-        model = self.registered.load(self.spec.decode_options)
-        try:
-            x_hat = self.codec.decode(encoded, padded, options if options is not None else model())
-        except CodectkError as error:
-            raise type(error)(f"{source}: {error.problem}", error.next_step) from error
-        except Exception as error:  # the bytes may be hostile; whatever a decoder trips over is the file's fault
-            raise ContainerError(
-                f"{source} cannot be decoded ({one_line(error)}).", "Compress the original again."
-            ) from error
+        with _told_of(source):
+            x_hat = self.codec.decode(encoded, padded, options if options is not None else self.decode_options())
         if x_hat.shape != padded.shape or x_hat.dtype.name != padded.dtype:
             raise ContainerError(
                 f"{source}: codec {self.spec.name} returned {x_hat.dtype.name} {x_hat.shape} for {padded.shape}.",
                 f"Report this to the makers of {self.registered.distribution}.",
             )
         return arrays.from_kind(arrays.crop(x_hat, carrier.shape), header.info)
+
+    def decompress_file(
+        self, file: Container, options: Options | None = None, source: str = "the file", segments: int | None = None
+    ) -> bytes:
+        """A file of one of the kinds in the spec's `files`, of an unpacked `.ctk` file.
+
+        Args:
+            file, options, source, segments: see `decompress`.
+
+        Raises:
+            OptionsError: the codec makes no files, or see `decompress`.
+            ContainerError, WeightsMismatch, DesyncError: see `decompress`.
+        """
+        if not self.spec.files:
+            raise OptionsError(f"Codec {self.spec.name} makes arrays, no files.", "Decode to an array.")
+        encoded = self._encoded(file, source, segments)
+        with _told_of(source):
+            return self.codec.decode_file(
+                encoded, file.header.info, options if options is not None else self.decode_options()
+            )
+
+    def _encoded(self, file: Container, source: str, segments: int | None) -> Encoded:
+        """What the decoder gets of a file, after a check that it is one of this codec's."""
+        self._check_identity(file.header, source)
+        if segments is None and file.missing_bytes:
+            raise file.cut_error(source)
+        if segments is not None and (segments != len(file.segments) or file.missing_bytes):
+            return Encoded(file.header.params, self._first(file, segments, source))
+        return Encoded(file.header.params, file.segments, file.header.symbol_check)
 
     def _first(self, file: Container, count: int, source: str) -> tuple[bytes, ...]:
         """The first segments of a file, where that makes sense."""
@@ -308,6 +332,19 @@ def codec_name(header: Header, registry: Registry | None = None) -> str:
             registry.why_missing(header.distribution),
         )
     return (exact or known)[0].full_name
+
+
+@contextmanager
+def _told_of(source: str) -> Iterator[None]:
+    """Name the file in whatever its decoding raises."""
+    try:
+        yield
+    except CodectkError as error:
+        raise type(error)(f"{source}: {error.problem}", error.next_step) from error
+    except Exception as error:  # the bytes may be hostile; whatever a decoder trips over is the file's fault
+        raise ContainerError(
+            f"{source} cannot be decoded ({one_line(error)}).", "Compress the original again."
+        ) from error
 
 
 def _find_weights(spec: CodecSpec, weights: Path | Checkpoint | None) -> Checkpoint | None:

@@ -313,7 +313,7 @@ def _fill(
     try:
         options = loaded.encode_options(row.setting)
         start = time.perf_counter()
-        compressed = loaded.compress(x, info, options, picture.metadata)
+        compressed = loaded.compress(x, info, options, picture.metadata, picture.file_for(loaded.spec.files))
         encode_seconds = time.perf_counter() - start
         write_bytes(place, compressed.data, force=True)
         data = read_bytes(place)

@@ -1,7 +1,7 @@
 """Pictures in files: read as what a person sees, with nothing dropped in silence."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -49,12 +49,20 @@ class Picture:
         info: kind and shape of `x`.
         notes: what was changed on the way, one sentence each.
         metadata: what belongs to a field besides its values; see `codectk.fields.metadata`.
+        data: the whole file, where it is a picture's and `x` has all that it shows, unchanged; else empty.
+        suffix: ending of the file of `data`, in small letters.
     """
 
     x: Array
     info: ArrayInfo
     notes: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    data: bytes = field(default=b"", repr=False)
+    suffix: str = ""
+
+    def file_for(self, endings: Collection[str]) -> bytes | None:
+        """The file's bytes for a codec that codes files of these endings; None where the array is to be coded."""
+        return self.data if self.data and self.suffix in endings else None
 
 
 def read_image(
@@ -90,7 +98,8 @@ def read_image(
         x = ((x.astype(np.uint32) + 128) // 257).astype(np.uint8)
         notes.append("reduced to 8 bits")
     kind = "image/gray16" if x.dtype == np.uint16 else f"image/{ {1: 'gray8', 3: 'rgb8', 4: 'rgba8'}[x.shape[2]] }"
-    return Picture(x, ArrayInfo(kind, x.shape), tuple(notes))
+    whole = data if not notes else b""
+    return Picture(x, ArrayInfo(kind, x.shape), tuple(notes), data=whole, suffix=path.suffix.lower())
 
 
 def write_image(path: Path, x: Array, info: ArrayInfo, force: bool = False) -> None:

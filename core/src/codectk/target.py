@@ -20,6 +20,7 @@ def compress_to(
     bpp: float | None = None,
     psnr: float | None = None,
     metadata: Mapping[str, Any] = MappingProxyType({}),
+    file: bytes | None = None,
 ) -> Compressed:
     """The best file of at most a size, or the smallest of at least a quality.
 
@@ -31,7 +32,7 @@ def compress_to(
         values: encode options besides those of the ladder; they win over it.
         bpp: most bits per pixel (per value for fields), of the whole file.
         psnr: least peak signal-to-noise ratio in dB, of what the file decodes to.
-        metadata: see `LoadedCodec.compress`.
+        metadata, file: see `LoadedCodec.compress`.
 
     Raises:
         OptionsError: not exactly one of the two is asked, the codec has no ladder, or no rung of it gets there.
@@ -47,7 +48,7 @@ def compress_to(
         )
 
     def make(rung: int) -> Compressed:
-        return loaded.compress(x, info, loaded.encode_options(ladder[rung]), metadata)
+        return loaded.compress(x, info, loaded.encode_options(ladder[rung]), metadata, file)
 
     if bpp is not None:
         return _largest(make, len(ladder), int(bpp * info.pixels / 8), bpp)

@@ -91,6 +91,7 @@ def command(
 ) -> int:
     """Compress pictures and fields to .ctk files, beside the originals or to -o.
 
+    Some codecs take certain files as they are, such as JPEG files with their coefficients; all others code the picture.
     Fields are read from .npy, .npz, NetCDF, HDF5 and Zarr; in a file of several, one is named as in climate.nc:t2m.
     """
     from codectk.compression import load_codec
@@ -138,12 +139,13 @@ def _compress(
     searched: Mapping[str, float],
 ) -> Compressed:
     """The file; an error names the input."""
+    file = picture.file_for(loaded.spec.files)
     try:
         if not searched:
-            return loaded.compress(picture.x, picture.info, loaded.encode_options(values), picture.metadata)
+            return loaded.compress(picture.x, picture.info, loaded.encode_options(values), picture.metadata, file)
         from codectk.target import compress_to
 
-        return compress_to(loaded, picture.x, picture.info, values, **searched, metadata=picture.metadata)
+        return compress_to(loaded, picture.x, picture.info, values, **searched, metadata=picture.metadata, file=file)
     except CodectkError as error:
         raise type(error)(f"{source}: {error.problem}", error.next_step) from error
 

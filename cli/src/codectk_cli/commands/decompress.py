@@ -65,6 +65,8 @@ def command(
 ) -> int:
     """Decompress .ctk files to lossless pictures (.png, or the ending of -o) or to fields.
 
+    Codecs that code files themselves write such files, too: -o photo.jpg gives back the JPEG with its coefficients.
+
     Fields go back into the format that they came from, or that of -o: .npy, .npz, .nc, .h5 or .zarr. All but .npy hold
     what belongs to them too: name, dimensions, attributes, coordinates.
 
@@ -73,7 +75,7 @@ def command(
     """
     from codectk import container
     from codectk.compression import LoadedCodec, codec_name, load_codec
-    from codectk.files import MAX_INPUT_BYTES, read_bytes
+    from codectk.files import MAX_INPUT_BYTES, read_bytes, write_bytes
     from codectk.inputs import default_suffix, refuse_output, write_array
 
     registry = load_registry()
@@ -97,8 +99,11 @@ def command(
         if name not in codecs:
             codecs[name] = load_codec(name, weights if spec.needs_weights or spec.takes_weights else None, device)
         options = codecs[name].decode_options(values)
-        x_hat = codecs[name].decompress(file, options, str(source), count)
-        write_array(place, x_hat, info, force, file.header.metadata)
+        if place.suffix.lower() in spec.files:
+            write_bytes(place, codecs[name].decompress_file(file, options, str(source), count), force)
+        else:
+            x_hat = codecs[name].decompress(file, options, str(source), count)
+            write_array(place, x_hat, info, force, file.header.metadata)
         click.echo(f"{source} → {place}  {' x '.join(map(str, info.shape))} {info.kind}")
 
     return each(plan, "decompressing", work)

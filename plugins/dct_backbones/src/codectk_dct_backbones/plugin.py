@@ -1,7 +1,7 @@
 """What this distribution brings to codectk. Imports nothing heavy."""
 
 from codectk.hookspecs import hookimpl
-from codectk.specs import CodecSpec, DatasetSpec, TrainerSpec
+from codectk.specs import CodecSpec, CommandSpec, DatasetSpec, TrainerSpec
 
 CODECTK_API = 1
 
@@ -9,7 +9,21 @@ CODECTK_API = 1
 @hookimpl
 def codectk_codecs() -> list[CodecSpec]:
     """The codec of coefficients."""
-    return []
+    return [
+        CodecSpec(
+            name="dct",
+            summary="coefficients of JPEG files without loss and about a fifth smaller, or the first few of each block",
+            target="codectk_dct_backbones.codec:DctCodec",
+            kinds=("image/rgb8",),
+            encode_options="codectk_dct_backbones.options:EncodeOptions",
+            rate_option="quality",
+            progressive=True,
+            files=(".jpg", ".jpeg", ".jpe", ".jfif"),
+            portability="any-machine",
+            details="codectk_dct_backbones.details:details",
+            paper="ITU-T T.81; entropy coding after Horn et al., NSDI 2017, and Mahoney 2005",
+        )
+    ]
 
 
 @hookimpl
@@ -54,4 +68,23 @@ def codectk_datasets() -> list[DatasetSpec]:
             kinds=("image/rgb8",),
             licence="none needed",
         )
+    ]
+
+
+@hookimpl
+def codectk_commands() -> list[CommandSpec]:
+    """What looks before a long run: at the pipeline, and at the costs."""
+    return [
+        CommandSpec(
+            name="dct_backbones.check",
+            summary="a picture through the pipeline of a training and back, compared with what it must give",
+            target="codectk_dct_backbones.check:check",
+            options="codectk_dct_backbones.tool_options:CheckOptions",
+        ),
+        CommandSpec(
+            name="dct_backbones.summary",
+            summary="parameters and multiplications of networks, by variant, coefficients and width",
+            target="codectk_dct_backbones.summary:summary",
+            options="codectk_dct_backbones.tool_options:SummaryOptions",
+        ),
     ]

@@ -1,0 +1,96 @@
+"""The codec `dct`: quantised DCT coefficients, of JPEG files as they are and of pictures as they are made here."""
+
+from typing import Self
+
+from codectk.arrays import Array, ArrayInfo
+from codectk.checkpoint import Checkpoint
+from codectk.codec import Codec, Encoded
+from codectk.errors import InputError
+from codectk_dct_backbones import coding
+from codectk_dct_backbones.jpeg import writing
+from codectk_dct_backbones.jpeg.file import JpegFile, read
+from codectk_dct_backbones.options import EncodeOptions, Subsampling
+
+QUALITY = 90
+"""Of pictures that are not JPEG files."""
+
+SAMPLING: dict[Subsampling, coding.Factors] = {
+    "4:4:4": ((1, 1), (1, 1), (1, 1)),
+    "4:2:2": ((2, 1), (1, 1), (1, 1)),
+    "4:2:0": ((2, 2), (1, 1), (1, 1)),
+}
+
+
+class DctCodec(Codec):
+    """Follows `codectk.codec.Codec`. All arithmetic of the decoder is on integers."""
+
+    rate_points = (10, 30, 50, 70, 80, 90, 95)
+
+    @property
+    def rate_ladder(self) -> tuple[dict[str, int], ...]:
+        """All qualities."""
+        return tuple({"quality": quality} for quality in range(1, 101))
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint | None, device: str) -> Self:
+        """Ready at once: it has no weights and runs on the CPU."""
+        return cls()
+
+    def encode(self, x: Array, info: ArrayInfo, options: EncodeOptions) -> Encoded:
+        """Transform, quantise and code a picture.
+
+        Args:
+            x: uint8 (H, W, 3).
+            info: its kind and shape.
+            options: see there.
+        """
+        file = coding.from_pixels(x, options.quality or QUALITY, SAMPLING[options.subsampling])
+        return coding.pack(file, options.budget)
+
+    def encode_file(self, data: bytes, info: ArrayInfo, options: EncodeOptions) -> Encoded:
+        """Code the coefficients of a JPEG file; with a quality, those of its picture.
+
+        Args:
+            data: the file.
+            info: kind and shape of its picture, upright.
+            options: see there.
+
+        Raises:
+            InputError: it is no JPEG file or of a kind that is not read, damaged, or shows another picture.
+        """
+        file = read(data, name="The file")
+        shown = (file.width, file.height) if file.orientation >= coding.TURNED else (file.height, file.width)
+        if shown != info.shape[:2]:
+            raise InputError(f"The file shows {shown}, not {info.shape[:2]}.", "Copy or download it again.")
+        if options.quality is not None:
+            return self.encode(coding.pixels(file), info, options)
+        _same_chroma(file)
+        encoded = coding.pack(file, options.budget)
+        return Encoded(encoded.params, encoded.segments, encoded.symbol_check, {"jpeg_bytes": float(len(data))})
+
+    def decode(self, encoded: Encoded, info: ArrayInfo, options: object) -> Array:
+        """The picture, uint8 (H, W, 3), pixel for pixel as libjpeg would decode the JPEG file.
+
+        Raises:
+            ContainerError: these are no segments of such a picture.
+            DesyncError: the coefficients are not those that were encoded.
+        """
+        return coding.pixels(coding.unpack(encoded, info))
+
+    def decode_file(self, encoded: Encoded, info: ArrayInfo, options: object) -> bytes:
+        """A JPEG file of these coefficients, tables, sampling and orientation.
+
+        Raises:
+            InputError: no JPEG file can hold such a picture.
+            ContainerError, DesyncError: see `decode`.
+        """
+        file = coding.unpack(encoded, info)
+        return writing.write(file, progressive=file.progressive)
+
+
+def _same_chroma(file: JpegFile) -> None:
+    factors = coding.sampling_of(file)
+    if len(factors) == 3 and factors[1] != factors[2]:
+        raise InputError(
+            "The file's second and third plane are of different sizes.", "Convert it to an ordinary JPEG first."
+        )

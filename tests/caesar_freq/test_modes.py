@@ -152,6 +152,18 @@ def test_the_cheapest_way_is_chosen_for_each_window() -> None:
     assert sizes["auto"] < min(sizes["skip"], sizes["linear"]) < len(packed(codec, x, abs_error=0.01))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("mode", ["learned", "single-step"])
+def test_values_whose_squares_overflow_are_coded_without_predictions(mode: str) -> None:
+    weights = combined({STUDENT: part(STUDENT), BACKGROUND: background_weights(climate(40))})
+    x = climate(14).astype(np.float64) * 1e200
+    x[::2] = -x[::2]
+    codec, info = codec_with(weights), ArrayInfo("field/f64", x.shape)
+    data = codec.compress(x, info, codec.encode_options({"mode": mode, "rel_error": 1e-3, **WINDOWS})).data
+    assert unpack(data).header.weights_digest is None
+    assert (np.abs(opened(codec, data) - x) <= 1e-3 * (x.max() - x.min())).all()
+
+
 def test_predicting_never_costs_more_than_not_doing_so() -> None:
     codec, x = codec_with(networks()), np.random.default_rng(0).normal(0, 1, (14, 16, 16)).astype(np.float32)
     plain = len(packed(codec, x, abs_error=0.1))

@@ -96,12 +96,11 @@ class Backgrounds:
         if not there:
             return None
         left = {}
-        with np.errstate(over="ignore", invalid="ignore"):  # of values whose squares are too large to be worth it
-            usual = _variance(x - _mean(x, special), special)
-            for i, entry in there:
-                part = entry.part(place, shape)
-                q, step = part.coefficients(x, special, len(part.modes))
-                left[i] = _variance(x - part.base(q, step), special)
+        usual = _variance(x - _mean(x, special), special)
+        for i, entry in there:
+            part = entry.part(place, shape)
+            q, step = part.coefficients(x, special, len(part.modes))
+            left[i] = _variance(x - part.base(q, step), special)
         found = min(left, key=lambda i: left[i], default=None)
         return found if found is not None and left[found] < WORTH * usual else None
 

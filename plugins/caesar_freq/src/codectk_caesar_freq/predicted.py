@@ -28,6 +28,9 @@ MODES: dict[str, tuple[str, ...]] = {
 
 FORCED_LATENTS = "latents"
 
+MOST_PREDICTED = 1e150
+"""Squares of larger values overflow."""
+
 COUNTS = (0, 4, 16, 64, 256)
 """Numbers of components to try."""
 
@@ -44,11 +47,11 @@ def encode(work: Work, mode: str, layout: Layout, forced: str | None = None) -> 
     Raises:
         CodectkError: see `encoding.encode`.
     """
+    if (mode == "transform" and forced != FORCED_LATENTS) or not _predictable(work):
+        return encoding.encode(work)
     best: tuple[Block, Reached] | None = None
     if forced is None or (mode not in MODES and forced != FORCED_LATENTS):
         best = encoding.encode(work)
-        if mode == "transform" or work.bound.meaning == "relative" or not work.valid.size:
-            return best
     for candidate in _candidates(work, mode, layout, forced):
         try:
             block = candidate()
@@ -58,6 +61,13 @@ def encode(work: Work, mode: str, layout: Layout, forced: str | None = None) -> 
         if found and (best is None or size_of(found[0]) < size_of(best[0])):
             best = found
     return best if best is not None else encoding.encode(work)
+
+
+def _predictable(work: Work) -> bool:
+    valid = work.valid
+    if work.bound.meaning == "relative" or not valid.size:
+        return False
+    return max(abs(float(valid.min())), abs(float(valid.max()))) <= MOST_PREDICTED
 
 
 def needs_weights(block: Block, frames: int) -> bool:

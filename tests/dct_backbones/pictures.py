@@ -14,7 +14,7 @@ from codectk.registry import get_registry
 from codectk.runs import train
 from codectk.specs import TrainerSpec
 
-TINY: dict[str, Any] = {"image_size": 32, "channel_scale": 0.05, "batch_size": 4, "epochs": 2}
+TINY: dict[str, Any] = {"image_size": 32, "channel_scale": 0.05, "batch_size": 4, "epochs": 2, "lr": 0.002}
 """Networks of a few thousand parameters."""
 
 

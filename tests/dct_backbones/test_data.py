@@ -227,7 +227,7 @@ def test_an_epoch_has_each_picture_at_most_once(sources: tuple[Folders, Folders]
     asked: list[str] = []
 
     class Notes(PixelReader):
-        def train(self, data: bytes, name: str, side: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:  # type: ignore[type-arg]
+        def train(self, data: bytes, name: str, side: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
             asked.append(name)
             return super().train(data, name, side, rng)
 

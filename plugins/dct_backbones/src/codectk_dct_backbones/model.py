@@ -28,9 +28,17 @@ def build(architecture: Architecture) -> Classifier:
     classifier = Classifier(_backbone(architecture), architecture.classes)
     if architecture.model == "resnet34":
         kaiming(_drawn(classifier, architecture))
+        if architecture.compat == "none":
+            _calm(classifier.head)
     if isinstance(classifier.backbone, adapters.Reconstruction):
         classifier.backbone.start_without()
     return classifier
+
+
+def _calm(head: nn.Linear) -> None:
+    """Draw a head by its inputs if it has less outputs: by these, logits of few classes would begin at tens."""
+    if head.out_features < head.in_features:
+        nn.init.kaiming_normal_(head.weight, mode="fan_in", nonlinearity="relu")
 
 
 def _drawn(classifier: Classifier, a: Architecture) -> Iterable[nn.Module]:

@@ -8,6 +8,7 @@ with.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -71,18 +72,18 @@ def infer(path: Path, shapes: Shapes, record: Mapping[str, Any], options: Import
             "compat": "none" if pixels else "original",
         }
         fixed = Architecture.parse(values, "what it holds")
-        wanted: list[tuple[Architecture, Shapes]] = []
-        for scale in dict.fromkeys((_number(record, "channel_scale"), *SCALES)):
-            if scale is not None and 0 < scale <= 1:
-                scaled = fixed.model_copy(update={"channel_scale": scale})
-                wanted.append((scaled, _shapes(scaled)))
     except CodectkError as error:
         raise WeightsError(f"{path}: {error.problem}", OTHER) from None
-    fits = next((architecture for architecture, names in wanted if names == shapes), None)
-    if fits is None:
-        _explain(path, wanted[0][1], shapes)
-        raise WeightsError(f"{path} is of no known network.", OTHER)
-    return fits
+    nearest: tuple[int, Shapes] = (-1, {})
+    for scale in dict.fromkeys((_number(record, "channel_scale"), *SCALES)):
+        if scale is None or not 0 < scale <= 1:
+            continue
+        scaled = fixed.model_copy(update={"channel_scale": scale})
+        wanted = _shapes(scaled)
+        if wanted == shapes:
+            return scaled
+        nearest = max(nearest, (len(wanted.items() & shapes.items()), wanted), key=itemgetter(0))
+    raise _misfit(path, nearest[1], shapes)
 
 
 def _variant(path: Path, inside: set[str], told: Variant | None) -> Variant:
@@ -149,16 +150,15 @@ def _shapes(architecture: Architecture) -> Shapes:
     return {name: tuple(value.shape) for name, value in state.items() if not is_counter(name)}
 
 
-def _explain(path: Path, wanted: Shapes, found: Shapes) -> None:
-    """Refuse other names and shapes than those of the architecture."""
+def _misfit(path: Path, wanted: Shapes, found: Shapes) -> WeightsError:
+    """The first difference between the names and shapes of an architecture and those of a file."""
     for name, shape in wanted.items():
         if name not in found:
-            raise WeightsError(f"{path}: tensor {name} is missing.", OTHER)
+            return WeightsError(f"{path}: tensor {name} is missing.", OTHER)
         if found[name] != shape:
-            raise WeightsError(f"{path}: tensor {name} has shape {found[name]}, not {shape}.", OTHER)
-    for name in found:
-        if name not in wanted:
-            raise WeightsError(f"{path}: tensor {shown(name)} has no place in this network.", OTHER)
+            return WeightsError(f"{path}: tensor {name} has shape {found[name]}, not {shape}.", OTHER)
+    more = next(name for name in found if name not in wanted)
+    return WeightsError(f"{path}: tensor {shown(more)} has no place in this network.", OTHER)
 
 
 def size(path: Path, shapes: Shapes, name: str, axis: int = 0) -> int:

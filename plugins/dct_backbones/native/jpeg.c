@@ -77,15 +77,16 @@ INLINE int baseline(Bits *bits, const Huffman *dc, const Huffman *ac, int32_t *b
     *before += (int32_t)first >> 16;
     if (UNLIKELY(*before > MOST_DC || *before < -MOST_DC - 1)) return JPEG_DAMAGED;
     block[0] = (int16_t)*before;
-    uint32_t k = 1;
-    do {
-        if (bits->count < 32) refill(bits);
-        const uint32_t entry = next_value(bits, ac, AC_SYMBOLS);
-        k += (entry >> 8) & 255; /* INVALID leads far outside, too */
-        if (k >= BLOCK) return entry == END_OF_BLOCK << 8 ? JPEG_OK : JPEG_DAMAGED;
-        block[jpeg_natural[k]] = (int16_t)(entry >> 16);
-    } while (++k < BLOCK);
-    return JPEG_OK;
+    for (uint32_t k = 1;;) { /* what is there after a refill is enough for two coefficients */
+        refill(bits);
+        for (int i = 0; i < 2; i++) {
+            const uint32_t entry = next_value(bits, ac, AC_SYMBOLS);
+            k += (entry >> 8) & 255; /* INVALID leads far outside, too */
+            if (k >= BLOCK) return entry == END_OF_BLOCK << 8 ? JPEG_OK : JPEG_DAMAGED;
+            block[jpeg_natural[k]] = (int16_t)(entry >> 16);
+            if (UNLIKELY(++k == BLOCK)) return JPEG_OK;
+        }
+    }
 }
 
 INLINE int32_t plain_symbol(Bits *bits, const Huffman *table) {

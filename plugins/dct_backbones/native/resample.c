@@ -45,7 +45,7 @@ INLINE int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
 INLINE int32_t most(int32_t a, int32_t b) { return a > b ? a : b; }
 
 /* Samples that an output pixel is made of: [*first, *last). */
-static void samples_of(const Axis *a, int32_t pixel, double *centre, double *support, int32_t *first, int32_t *last) {
+INLINE void samples_of(const Axis *a, int32_t pixel, double *centre, double *support, int32_t *first, int32_t *last) {
     const double scale = a->span / a->out;
     *centre = a->begin + (pixel + 0.5) * scale, *support = scale > 1 ? scale : 1;
     *first = most(a->first, (int32_t)floor(*centre - *support)), *last = least(a->last, (int32_t)ceil(*centre + *support));
@@ -53,13 +53,13 @@ static void samples_of(const Axis *a, int32_t pixel, double *centre, double *sup
 }
 
 /* Pixels of the plane that a sample is the mean of: [*first, *last). */
-static void pixels_of(const Axis *a, int32_t sample, int32_t *first, int32_t *last) {
+INLINE void pixels_of(const Axis *a, int32_t sample, int32_t *first, int32_t *last) {
     const int64_t begin = (int64_t)sample * a->step * a->factor, end = begin + (int64_t)a->step * a->factor;
     *first = (int32_t)(begin / a->most), *last = (int32_t)((end + a->most - 1) / a->most);
 }
 
 /* Blocks in store that a block of the output is made of; at least one. */
-static void blocks_of(const Axis *a, int32_t block, int32_t *first, int32_t *last) {
+INLINE void blocks_of(const Axis *a, int32_t block, int32_t *first, int32_t *last) {
     double centre, support;
     int32_t low, high, unused, begin, end;
     samples_of(a, 8 * block, &centre, &support, &low, &unused);
@@ -71,7 +71,7 @@ static void blocks_of(const Axis *a, int32_t block, int32_t *first, int32_t *las
 }
 
 /* A row of P: weights of the pixels from `origin` on, `count` of them. */
-static void row_of(const Axis *a, int32_t pixel, int32_t origin, int32_t count, double *row) {
+INLINE void row_of(const Axis *a, int32_t pixel, int32_t origin, int32_t count, double *row) {
     double centre, support, total = 0;
     int32_t first, last;
     memset(row, 0, sizeof *row * (size_t)count);
@@ -153,16 +153,31 @@ INLINE int rows_used(const int16_t *block) {
     return 1;
 }
 
-/* One row of blocks, from `band` of the rows in store: `columns` blocks from `blocks` on. */
-INLINE void down(const int16_t *blocks, int64_t stride, const float *table, const Band *band, int32_t row, int32_t columns, float *out) {
+/* Columns of a block behind which all are zero. */
+INLINE int columns_used(const int16_t *block) {
+    EightIntegers any = {0}, row;
+    for (int v = 0; v < 8; v++) {
+        memcpy(&row, block + 8 * v, sizeof row);
+        any |= row;
+    }
+    int used = 8;
+    while (used > 1 && !any[used - 1]) used--;
+    return used;
+}
+
+/* One row of blocks, from `band` of the rows in store: `columns` blocks from `blocks` on; and how many columns of each are
+   not zero. */
+INLINE void down(const int16_t *blocks, int64_t stride, const float *table, const Band *band, int32_t row, int32_t columns, float *out, int8_t *used) {
     const float *weights = band->weights + (int64_t)row * band->wide * 64;
     const int16_t *from = blocks + band->first[row] * stride * BLOCK;
     for (int32_t column = 0; column < columns; column++, out += BLOCK) {
         Eight sum[8] = {{0}};
+        used[column] = 1;
         for (int32_t b = 0; b < band->wide; b++) {
             const int16_t *block = from + (b * stride + column) * BLOCK;
-            const int used = rows_used(block);
-            for (int v = 0; v < used; v++) {
+            const int rows = rows_used(block), width = columns_used(block);
+            if (width > used[column]) used[column] = (int8_t)width;
+            for (int v = 0; v < rows; v++) {
                 EightIntegers x;
                 Eight step;
                 memcpy(&x, block + 8 * v, sizeof x);
@@ -176,13 +191,14 @@ INLINE void down(const int16_t *blocks, int64_t stride, const float *table, cons
     }
 }
 
-INLINE void across(const float *row, const Band *band, int32_t blocks, int32_t begin, float *out) {
+INLINE void across(const float *row, const int8_t *used, const Band *band, int32_t blocks, int32_t begin, float *out) {
     for (int32_t block = 0; block < blocks; block++, out += BLOCK) {
         const float *weights = band->weights + (int64_t)block * band->wide * 64;
         Eight sum[8] = {{0}};
         for (int32_t b = 0; b < band->wide; b++) {
-            const float *from = row + (int64_t)(band->first[block] - begin + b) * BLOCK;
-            for (int u = 0; u < 8; u++) {
+            const int64_t at = band->first[block] - begin + b;
+            const float *from = row + at * BLOCK;
+            for (int u = 0; u < used[at]; u++) {
                 Eight w;
                 memcpy(&w, weights + (8 * b + u) * 8, sizeof w);
                 for (int v = 0; v < 8; v++) sum[v] += w * from[8 * v + u];
@@ -195,22 +211,25 @@ INLINE void across(const float *row, const Band *band, int32_t blocks, int32_t b
 INLINE int run(const Layer *layers, int32_t count, const Axis *rows, const Axis *columns) {
     Band vertical = {0}, horizontal = {0};
     float steps[BLOCK], *row = NULL;
+    int8_t *used = NULL;
     int code = make_band(rows, &vertical);
     if (!code) code = make_band(columns, &horizontal);
     const int32_t blocks = columns->out / 8;
     if (!code) {
         const int32_t begin = horizontal.first[0], width = horizontal.first[blocks - 1] + horizontal.wide - begin;
         row = malloc(sizeof *row * (size_t)width * BLOCK);
-        if (!row) code = JPEG_NO_MEMORY;
+        used = malloc((size_t)width);
+        if (!row || !used) code = JPEG_NO_MEMORY;
         for (const Layer *layer = layers; !code && layer < layers + count; layer++) {
             for (int i = 0; i < BLOCK; i++) steps[i] = layer->table[i];
             for (int32_t r = 0; r < rows->out / 8; r++) {
-                down(layer->blocks + (int64_t)begin * BLOCK, columns->blocks, steps, &vertical, r, width, row);
-                across(row, &horizontal, blocks, begin, layer->out + (int64_t)r * blocks * BLOCK);
+                down(layer->blocks + (int64_t)begin * BLOCK, columns->blocks, steps, &vertical, r, width, row, used);
+                across(row, used, &horizontal, blocks, begin, layer->out + (int64_t)r * blocks * BLOCK);
             }
         }
     }
     free(row);
+    free(used);
     drop(&vertical);
     drop(&horizontal);
     return code;

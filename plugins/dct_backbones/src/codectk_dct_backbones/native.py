@@ -3,6 +3,9 @@
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from codectk.errors import PluginError
 
@@ -71,6 +74,13 @@ class Layer(ctypes.Structure):
     """`Layer` of resample.c: addresses of blocks, table and output."""
 
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("blocks", "table", "out"))
+
+
+def address(x: NDArray[Any]) -> int:
+    """Where a contiguous array's first element lies. The array must outlive its use."""
+    if x.size and x.flags.writeable:
+        return ctypes.addressof(ctypes.c_char.from_buffer(x))  # x.ctypes.data takes several times as long
+    return x.ctypes.data
 
 
 @cache

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codectk.errors import InputError
-from codectk_dct_backbones.native import BLOCK, Header, Window, library
+from codectk_dct_backbones.native import BLOCK, Header, Window, address, library
 
 MOST_PIXELS = 1 << 28
 """Larger pictures are refused before anything is allocated for them."""
@@ -151,7 +151,7 @@ def read_blocks(
         InputError: see `read`.
     """
     blocks = [np.empty((*shape, BLOCK), np.int16) for shape in shapes]
-    pointers = (ctypes.c_void_p * len(blocks))(*(x.ctypes.data for x in blocks))
+    pointers = (ctypes.c_void_p * len(blocks))(*(address(x) for x in blocks))
     _check(library().jpeg_read(data, len(data), header, window, pointers), name)
     return blocks
 

@@ -1,8 +1,8 @@
 """Files turned, flipped and cropped without leaving their coefficients: nothing is decoded, nothing is lost.
 
 Reversing an axis negates its odd frequencies and reverses the order of blocks; swapping axes transposes blocks and
-tables. Both are exact where whole MCUs lie in the picture. Blocks that are only partly in it cannot become first ones, so
-an axis that is reversed loses its last pixels down to a multiple of the MCU, as with `jpegtran -trim`.
+tables. Both are exact where whole MCUs lie in the picture. Blocks that are only partly in it cannot become first ones,
+so an axis that is reversed loses its last pixels down to a multiple of the MCU, as with `jpegtran -trim`.
 """
 
 from dataclasses import replace

@@ -10,7 +10,7 @@ the file's sampling.
 
 import ctypes
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -133,11 +133,10 @@ def load(
     down, across = _spans(header, turn, crop, size)
     turn = turn.mirrored if flip else turn
     planes = _region(data, header, down, across, name).sources()
-    plan = _plan(turn, budget, range_mode, trim, statistics)
-    y = _gather(planes[0], plan[0], turn, size // 8)
+    luma, cb, cr = _plans(turn, size, budget, range_mode, trim, statistics)
     if len(planes) == 1:
-        return y, _neutral(plan[1], size // 16), _neutral(plan[2], size // 16)
-    return y, _gather(planes[1], plan[1], turn, size // 16), _gather(planes[2], plan[2], turn, size // 16)
+        return luma.gather(planes[0]), cb.neutral(), cr.neutral()
+    return luma.gather(planes[0]), cb.gather(planes[1]), cr.gather(planes[2])
 
 
 def centre(height: int, width: int, size: int, resized: int) -> Crop:
@@ -177,12 +176,45 @@ def _spans(header: native.Header, turn: Turn, crop: Crop | None, size: int) -> t
 
 
 class _Source(NamedTuple):
-    """Blocks to gather from: (rows, columns, 64), the first of them, and a table unless they are dequantised."""
+    """Blocks to gather from: (rows, columns, 64), the first of them, and the table unless they are dequantised."""
 
     blocks: NDArray[np.int16] | Floats
     row: int
     column: int
-    table: NDArray[np.uint16] | None
+    plane: native.Plane | None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a plane's tensor is gathered; `index`, `factor` and `shift` are by channel, see gather.c."""
+
+    shape: tuple[int, int, int]
+    turn: Turn
+    index: NDArray[np.int32]
+    factor: Floats
+    shift: Floats
+
+    @cached_property
+    def _compiled(self) -> native.Gather:
+        count, rows, columns = self.shape
+        arrays = (native.address(x) for x in (self.index, self.factor, self.shift))
+        return native.Gather(rows, columns, *self.turn, count, *arrays)
+
+    def gather(self, source: _Source) -> Floats:
+        """Blocks turned, in range and normalised."""
+        blocks, plane = source.blocks, source.plane
+        out = np.empty(self.shape, np.float32)
+        begin = native.address(blocks) + source.row * blocks.strides[0] + source.column * blocks.strides[1]
+        library = native.library()
+        function, table = (library.gather_floats, None) if plane is None else (library.gather_integers, plane.table)
+        function(begin, blocks.shape[1], table, self._compiled, native.address(out))
+        return out
+
+    def neutral(self) -> Floats:
+        """Chroma of a grey picture: all coefficients 0."""
+        out = np.empty(self.shape, np.float32)
+        out[:] = self.shift[:, None, None]
+        return out
 
 
 @dataclass(frozen=True)
@@ -211,23 +243,22 @@ class _Region:
             return [_Source(x, 0, 0, None) for x in self._resampled(indices, step)]
         row, column = (span.begin // (8 * step) for span in (self.down, self.across))
         return [
-            _Source(self.blocks[i], row - self.row * plane.v, column - self.column * plane.h, _table(plane))
+            _Source(self.blocks[i], row - self.row * plane.v, column - self.column * plane.h, plane)
             for i, plane in zip(indices, planes, strict=True)
         ]
 
     def _resampled(self, indices: list[int], step: int) -> list[Floats]:
-        factors = [(self.header.plane[i].v, self.header.plane[i].h) for i in indices]
-        if len(set(factors)) > 1:
+        header, planes, blocks = self.header, [self.header.plane[i] for i in indices], [self.blocks[i] for i in indices]
+        v, h = planes[0].v, planes[0].h
+        if any((plane.v, plane.h) != (v, h) for plane in planes):
             return [x for i in indices for x in self._resampled([i], step)]
-        v, h = factors[0]
-        blocks, tables = [self.blocks[i] for i in indices], [_table(self.header.plane[i]) for i in indices]
         shape = self.down.out // step // 8, self.across.out // step // 8, COEFFICIENTS
         out = [np.empty(shape, np.float32) for _ in indices]
         layers = (native.Layer * len(indices))()
-        for layer, arrays in zip(layers, zip(blocks, tables, out, strict=True), strict=True):
-            layer.blocks, layer.table, layer.out = (array.ctypes.data for array in arrays)
-        rows = _axis(self.down, v, self.header.most_v, step, self.row, blocks[0].shape[0])
-        columns = _axis(self.across, h, self.header.most_h, step, self.column, blocks[0].shape[1])
+        for layer, x, plane, y in zip(layers, blocks, planes, out, strict=True):
+            layer.blocks, layer.table, layer.out = native.address(x), ctypes.addressof(plane.table), native.address(y)
+        rows = _axis(self.down, v, header.most_v, step, self.row, blocks[0].shape[0])
+        columns = _axis(self.across, h, header.most_h, step, self.column, blocks[0].shape[1])
         if native.library().resample(layers, len(layers), rows, columns):
             raise MemoryError("the compiled part of codectk-dct-backbones got no memory")
         return out
@@ -237,10 +268,6 @@ class _Region:
         full, half = (np.stack(self._resampled([0, 1, 2], step), -1) for step in (1, 2))
         parts = (full @ _TO_YCC[0], half @ _TO_YCC[1], half @ _TO_YCC[2])
         return [_Source(np.ascontiguousarray(part), 0, 0, None) for part in parts]
-
-
-def _table(plane: native.Plane) -> NDArray[np.uint16]:
-    return np.frombuffer(plane.table, np.uint16)
 
 
 def _axis(span: _Span, factor: int, most: int, step: int, unit: int, blocks: int) -> native.Axis:
@@ -262,42 +289,21 @@ def _region(data: bytes, header: native.Header, down: _Span, across: _Span, name
 
 
 @lru_cache(maxsize=64)
-def _plan(
-    turn: Turn, budget: Budget, range_mode: RangeMode, trim: bool, statistics: Statistics | None
-) -> tuple[tuple[NDArray[np.int32], Floats, Floats], ...]:
-    """For each plane, by channel of the output: index in a stored block, factor and shift."""
+def _plans(
+    turn: Turn, size: int, budget: Budget, range_mode: RangeMode, trim: bool, statistics: Statistics | None
+) -> tuple[_Plan, _Plan, _Plan]:
+    """Of Y, Cb and Cr."""
     index, sign = sources(turn)
     plans = []
-    normal = statistics.constants(budget, trim) if statistics is not None else (None,) * 3
-    for linear, count, constants in zip(FROM_FULL[range_mode], budget.counts, normal, strict=True):
+    normal = statistics.constants(budget, trim) if statistics is not None else ((0, 1),) * 3
+    sides = (size // 8, size // 16, size // 16)
+    for side, linear, count, (mean, divisor) in zip(sides, FROM_FULL[range_mode], budget.counts, normal, strict=True):
         kept = np.array(channels(count), np.int32)
         shown = kept if trim else np.arange(COEFFICIENTS, dtype=np.int32)
         u, v = np.divmod(shown, 8)
-        factor = sign[8 * v + u] * linear.scale
-        shift = np.where(shown == 0, linear.dc(SHIFT), 0.0)
-        mean, divisor = constants if constants is not None else (0, 1)
         used = np.isin(shown, kept)
-        factor, shift = np.where(used, factor / divisor, 0), np.where(used, (shift - mean) / divisor, 0)
-        plans.append((index[8 * v + u], factor.astype(np.float32), shift.astype(np.float32)))
-    return tuple(plans)
-
-
-def _gather(source: _Source, plan: tuple[NDArray[np.int32], Floats, Floats], turn: Turn, side: int) -> Floats:
-    channel_count = len(plan[0])
-    out = np.empty((channel_count, side, side), np.float32)
-    arrays = (array.ctypes.data for array in plan)
-    gather = native.Gather(side, side, *turn, channel_count, *arrays)
-    blocks, table = source.blocks, source.table
-    function = native.library().gather_floats if table is None else native.library().gather_integers
-    start = blocks.ctypes.data + (source.row * blocks.strides[0] + source.column * blocks.strides[1])
-    function(
-        start, blocks.shape[1], None if table is None else table.ctypes.data, ctypes.byref(gather), out.ctypes.data
-    )
-    return out
-
-
-def _neutral(plan: tuple[NDArray[np.int32], Floats, Floats], side: int) -> Floats:
-    """Chroma of a grey picture: all coefficients 0."""
-    out = np.empty((len(plan[2]), side, side), np.float32)
-    out[:] = plan[2][:, None, None]
-    return out
+        factor = np.where(used, sign[8 * v + u] * linear.scale / divisor, 0)
+        shift = np.where(used, (np.where(shown == 0, linear.dc(SHIFT), 0.0) - mean) / divisor, 0)
+        arrays = index[8 * v + u], factor.astype(np.float32), shift.astype(np.float32)
+        plans.append(_Plan((len(shown), side, side), turn, *arrays))
+    return plans[0], plans[1], plans[2]

@@ -148,7 +148,7 @@ def _scan(header: native.Header, blocks: list[np.ndarray], scan: _Scan, progress
     three = ctypes.c_int32 * native.MOST_PLANES
     codes = three(*(int(plane > 0) for plane in planes))
     plan = native.ScanPlan(len(planes), three(*planes), codes, first, last, high, low, progressive)
-    pointers = (ctypes.c_void_p * len(blocks))(*(x.ctypes.data for x in blocks))
+    pointers = (ctypes.c_void_p * len(blocks))(*(native.address(x) for x in blocks))
     out = ctypes.c_void_p()
     size = native.library().jpeg_write(header, plan, pointers, out)
     if size == -1:

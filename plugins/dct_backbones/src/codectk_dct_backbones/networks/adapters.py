@@ -130,7 +130,8 @@ class Fusion(Adapter):
     Args:
         backbone: its stages are used.
         budget: which coefficients it reads; either luma or chroma may be absent.
-        luma: channels of luma's projection; chroma has half of it.
+        luma: channels of luma's projection.
+        chroma: channels of chroma's.
     """
 
     def __init__(self, backbone: ResNet, budget: Budget, luma: int, chroma: int) -> None:

@@ -13,19 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 from codectk.errors import InputError, WeightsError
-from codectk.files import check_file
+from codectk.files import read_bytes
+from codectk.published import AGAIN, is_pickled, plain_tensors, read_pickled, read_safetensors, shown
 from codectk_dct_backbones.architecture import Architecture
-from codectk_dct_backbones.recognition import OTHER, ImportOptions, Shapes, infer, is_counter, shown, whole
+from codectk_dct_backbones.recognition import OTHER, ImportOptions, Shapes, infer, is_counter, whole
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from codectk.checkpoint import Checkpoint
 
-AGAIN = "Download it again."
+ALONE = "Save its network alone where it was made: torch.save({'model': model.state_dict()}, PATH)."
 STATES = ("model", "state_dict")
 """Keys under which trainers store the network."""
 
@@ -33,7 +33,6 @@ WRAPPERS = ("module.", "_orig_mod.")
 """What distributed training and compilation put before names."""
 
 HEADS = ("head", "fc", "classifier")
-_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,9 @@ def import_weights(files: Sequence[Path], options: ImportOptions) -> Checkpoint:
     if len(files) != 1:
         raise InputError(f"Weights are imported from one file, not {len(files)}.", "Name CHECKPOINT.pth.")
     (path,) = files
-    check_file(path)
-    with path.open("rb") as stream:
-        is_zip = stream.read(len(_ZIP)) == _ZIP
-    state, record = _read_checkpoint(path) if is_zip else (_read_safetensors(path), {})
-    named = _State(path, _with_head(path, _named(path, state), options), record)
+    state, record = _state_of(path) if is_pickled(path) else (read_safetensors(path), {})
+    tensors = plain_tensors(path, state, _plain_name, OTHER)
+    named = _State(path, _with_head(path, tensors, options), record)
     return _made(named, infer(path, named.shapes, record, options), options)
 
 
@@ -107,8 +104,6 @@ def _made(state: _State, architecture: Architecture, options: ImportOptions) -> 
 
 
 def _class_names(path: Path, count: int) -> tuple[str, ...]:
-    from codectk.files import read_bytes
-
     try:
         names = tuple(read_bytes(path, 1 << 26).decode().splitlines())
     except UnicodeDecodeError:
@@ -142,56 +137,17 @@ def _with_head(path: Path, tensors: Mapping[str, Tensor], options: ImportOptions
     return body | {"head.weight": torch.zeros(options.classes, width), "head.bias": torch.zeros(options.classes)}
 
 
-def _named(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a state under plain names, without counters of batches.
+def _plain_name(name: str) -> str | None:
+    while name.startswith(WRAPPERS):
+        name = name.partition(".")[2]
+    return None if is_counter(name) else name
 
-    Raises:
-        WeightsError: two have the same, or one is not plain numbers, all of which lie in the file.
-    """
+
+def _state_of(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """The network's state, and the rest as record."""
     import torch
 
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        plain = name
-        while any(plain.startswith(wrapper) for wrapper in WRAPPERS):
-            plain = plain.partition(".")[2]
-        if is_counter(plain):
-            continue
-        if plain in tensors:
-            raise WeightsError(f"{path}: tensor {shown(plain)} is there twice.", AGAIN)
-        tensors[plain] = tensor
-        kinds = (torch.float32, torch.float16, torch.bfloat16)
-        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.dtype not in kinds:
-            raise WeightsError(
-                f"{path}: tensor {shown(plain)} is {str(tensor.dtype).removeprefix('torch.')}, not float32, float16 "
-                "or bfloat16 in a plain layout.",
-                OTHER,
-            )
-    # A few bytes can stand for tensors of any size: repeated values within one, or one in the place of many.
-    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
-        raise WeightsError(f"{path} holds tensors of more bytes than the file has.", AGAIN)
-    return tensors
-
-
-def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """State and record of a file of torch.save; only tensors and plain values are unpickled, nothing is run."""
-    import torch
-
-    try:
-        with ZipFile(path) as archive:  # torch writes no compressed entries, which could be of any size
-            plain = all(entry.compress_type == ZIP_STORED for entry in archive.infolist())
-        if not plain:
-            raise ValueError("compressed")
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (BadZipFile, OSError, ValueError):
-        raise _damaged(path) from None
-    except Exception as error:  # a pickle by others can fail in any way
-        if "weights_only" in str(error).lower() or "weights only" in str(error).lower():
-            raise WeightsError(
-                f"{path} holds more than tensors and plain values, and could run any program; it was not opened.",
-                "Save its network alone where it was made: torch.save({'model': model.state_dict()}, PATH).",
-            ) from None
-        raise _damaged(path) from None
+    content = read_pickled(path, ALONE)
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds {type(content).__name__}, not names and tensors.", OTHER)
     key = next((key for key in STATES if isinstance(content.get(key), dict)), None)
@@ -200,19 +156,3 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
         found = ", ".join(map(shown, list(state)[:4]))
         raise WeightsError(f"{path} holds {found}, not names and tensors.", OTHER)
     return dict(state), record
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as stream:
-            if "codectk" in (stream.metadata() or {}):
-                raise WeightsError(f"{path} is a weights file of codectk already.", "Use it as it is.")
-            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError):
-        raise _damaged(path) from None
-
-
-def _damaged(path: Path) -> WeightsError:
-    return WeightsError(f"{path} is damaged, or neither a checkpoint of torch.save nor safetensors.", AGAIN)

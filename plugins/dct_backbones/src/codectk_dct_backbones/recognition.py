@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from codectk.errors import CodectkError, WeightsError
 from codectk.options import Options, option
+from codectk.published import shown
 from codectk_dct_backbones.architecture import Architecture, ModelName, Variant
 from codectk_dct_backbones.budget import COEFFICIENTS, Budget, resolve
 from codectk_dct_backbones.ranges import RangeMode
@@ -192,9 +193,3 @@ def _number(record: Mapping[str, Any], name: str) -> float | None:
 def is_counter(name: str) -> bool:
     """Whether it says how many batches a norm has seen, which nothing depends on; or an index that is computed."""
     return name.endswith((".num_batches_tracked", ".attention_bias_idxs"))
-
-
-def shown(value: Any) -> str:
-    """A value from a file, readable and short."""
-    text = "".join(c if c.isprintable() else "?" for c in str(value)[:61])
-    return f"'{text}'" if len(text) <= 60 else f"'{text[:60]}…'"

@@ -9,7 +9,7 @@ import pytest
 from codectk.arrays import KINDS
 from codectk.options import Options, leaves
 from codectk.registry import Registered, get_registry
-from codectk.specs import CodecSpec, CommandSpec, MetricSpec, TrainerSpec
+from codectk.specs import CommandSpec, MetricSpec, TrainerSpec
 from codectk.testing.processes import run_fresh
 
 LIGHT = """
@@ -40,8 +40,7 @@ class SpecConformance:
     def models(self) -> list[type[Options]]:
         """The option models that the spec names."""
         spec = self.spec
-        codec = ("encode_options", "decode_options", "import_options")
-        names = codec if isinstance(spec, CodecSpec) else ("options",)
+        names = ("options", "encode_options", "decode_options", "import_options")
         found = [self.registered().load(getattr(spec, n)) for n in names if hasattr(spec, n)]
         return [model for model in found if isinstance(model, type) and issubclass(model, Options)]
 

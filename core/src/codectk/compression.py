@@ -183,8 +183,9 @@ class LoadedCodec:
         encoded = self._encoded(file, source, segments)
         carrier = arrays.carrier_info(header.info, self.spec.kinds)
         padded = arrays.padded_info(carrier, self.codec.multiple_of, self.codec.min_size)
+        options = self._decode_options(options)
         with _told_of(source):
-            x_hat = self.codec.decode(encoded, padded, options if options is not None else self.decode_options())
+            x_hat = self.codec.decode(encoded, padded, options)
         if x_hat.shape != padded.shape or x_hat.dtype.name != padded.dtype:
             raise ContainerError(
                 f"{source}: codec {self.spec.name} returned {x_hat.dtype.name} {x_hat.shape} for {padded.shape}.",
@@ -207,10 +208,13 @@ class LoadedCodec:
         if not self.spec.files:
             raise OptionsError(f"Codec {self.spec.name} makes arrays, no files.", "Decode to an array.")
         encoded = self._encoded(file, source, segments)
+        options = self._decode_options(options)
         with _told_of(source):
-            return self.codec.decode_file(
-                encoded, file.header.info, options if options is not None else self.decode_options()
-            )
+            return self.codec.decode_file(encoded, file.header.info, options)
+
+    def _decode_options(self, options: Options | None) -> Options:
+        model: type[Options] = self.registered.load(self.spec.decode_options)
+        return options if options is not None else model()
 
     def _encoded(self, file: Container, source: str, segments: int | None) -> Encoded:
         """What the decoder gets of a file, after a check that it is one of this codec's."""

@@ -39,5 +39,6 @@ def __getattr__(name: str) -> Any:
     import pytest
 
     # pytest shows the values in a failed assertion only in modules that it was told of before they are imported.
-    pytest.register_assert_rewrite(*(f"codectk.testing.{home}" for home in ("specs", "hostile", *_HOMES.values())))
+    homes = ("specs", "hostile", "files", *_HOMES.values())
+    pytest.register_assert_rewrite(*(f"codectk.testing.{home}" for home in homes))
     return getattr(import_module(f"codectk.testing.{_HOMES[name]}"), name)

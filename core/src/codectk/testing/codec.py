@@ -18,6 +18,7 @@ from codectk.images import Picture
 from codectk.registry import get_registry
 from codectk.specs import CodecSpec, Guarantee, MetricSpec
 from codectk.testing import samples
+from codectk.testing.files import FileCoding
 from codectk.testing.golden import default_weights, expected, golden_files, golden_weights
 from codectk.testing.hostile import HostileFiles
 from codectk.testing.processes import changed_by, run_fresh
@@ -42,7 +43,7 @@ codec.decompress(unpack(codec.compress(*samples.array(sys.argv[2])).data))
 """
 
 
-class CodecConformance(HostileFiles, SpecConformance):
+class CodecConformance(HostileFiles, FileCoding, SpecConformance):
     """Tests of one codec.
 
     Attributes:

@@ -7,6 +7,7 @@ from codectk.checkpoint import Checkpoint
 from codectk.codec import Codec, Encoded
 from codectk.errors import InputError
 from codectk_dct_backbones import coding
+from codectk_dct_backbones.budget import COEFFICIENTS
 from codectk_dct_backbones.jpeg import writing
 from codectk_dct_backbones.jpeg.file import JpegFile, read
 from codectk_dct_backbones.options import EncodeOptions, Subsampling
@@ -24,12 +25,12 @@ SAMPLING: dict[Subsampling, coding.Factors] = {
 class DctCodec(Codec):
     """Follows `codectk.codec.Codec`. All arithmetic of the decoder is on integers."""
 
-    rate_points = (10, 30, 50, 70, 80, 90, 95)
+    rate_points = (1, 4, 9, 16, 25, 36, 49, 64)
 
     @property
     def rate_ladder(self) -> tuple[dict[str, int], ...]:
-        """All qualities."""
-        return tuple({"quality": quality} for quality in range(1, 101))
+        """All counts, so that JPEG files keep the steps of their quantiser."""
+        return tuple({"coeff_count": count} for count in range(1, COEFFICIENTS + 1))
 
     @classmethod
     def load(cls, checkpoint: Checkpoint | None, device: str) -> Self:

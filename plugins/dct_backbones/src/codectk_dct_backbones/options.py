@@ -46,5 +46,5 @@ class EncodeOptions(Options):
         try:
             _ = self.budget
         except OptionsError as error:
-            raise ValueError(error.problem) from None
+            raise ValueError(error.problem.rstrip(".")) from None
         return self

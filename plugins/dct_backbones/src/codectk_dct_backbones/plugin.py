@@ -16,7 +16,7 @@ def codectk_codecs() -> list[CodecSpec]:
             target="codectk_dct_backbones.codec:DctCodec",
             kinds=("image/rgb8",),
             encode_options="codectk_dct_backbones.options:EncodeOptions",
-            rate_option="quality",
+            rate_option="coeff_count",
             progressive=True,
             files=(".jpg", ".jpeg", ".jpe", ".jfif"),
             portability="any-machine",

@@ -5,16 +5,18 @@ import struct
 import tempfile
 import time
 import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from PIL import Image
 from pydantic import field_serializer
 
 from codectk.arrays import Array, ArrayInfo
 from codectk.checkpoint import Checkpoint
 from codectk.codec import Codec, Encoded, symbol_check
-from codectk.errors import ContainerError, WeightsError
+from codectk.errors import ContainerError, InputError, WeightsError
 from codectk.options import Options, option
 
 
@@ -570,3 +572,57 @@ class GetsWorse(GoodProgressive):
 
     def joined(self, halves: list[Array]) -> Array:
         return halves[0] ^ halves[1] if len(halves) == 2 else halves[0].copy()
+
+
+class GoodFiles(Good):
+    """Keeps PNG files as they are."""
+
+    def encode_file(self, data: bytes, info: ArrayInfo, options: Any) -> Encoded:
+        if not np.array_equal(_shown(data).shape, info.shape):
+            raise InputError("The file shows another picture.", "Copy it again.")
+        return Encoded({"file": 1}, (data,))
+
+    def decode(self, encoded: Encoded, info: ArrayInfo, options: Any) -> Array:
+        return _shown(encoded.segments[0]) if "file" in encoded.params else super().decode(encoded, info, options)
+
+    def decode_file(self, encoded: Encoded, info: ArrayInfo, options: Any) -> bytes:
+        if "file" in encoded.params:
+            return encoded.segments[0]
+        return _png(self.decode(encoded, info, options))
+
+
+class WritesANegative(GoodFiles):
+    """Writes another picture than it decodes to."""
+
+    def decode_file(self, encoded: Encoded, info: ArrayInfo, options: Any) -> bytes:
+        data = super().decode_file(encoded, info, options)
+        return _png(255 - _shown(data)) if "file" in encoded.params else data
+
+
+class KeepsToItsFiles(GoodFiles):
+    """Writes files of what was a file alone."""
+
+    def decode_file(self, encoded: Encoded, info: ArrayInfo, options: Any) -> bytes:
+        if "file" not in encoded.params:
+            raise ContainerError("It was no file.", "Decode it to an array.")
+        return super().decode_file(encoded, info, options)
+
+
+class TakesAnyFile(GoodFiles):
+    """Does not look into what it keeps."""
+
+    def encode_file(self, data: bytes, info: ArrayInfo, options: Any) -> Encoded:
+        return Encoded({"file": 1}, (data,))
+
+
+def _shown(data: bytes) -> Array:
+    try:
+        return np.array(Image.open(BytesIO(data)))
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"This is no PNG file: {error}.", "Copy it again.") from error
+
+
+def _png(x: Array) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(x).save(stream, "PNG")
+    return stream.getvalue()

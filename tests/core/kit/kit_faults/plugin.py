@@ -37,6 +37,7 @@ _FIELDS: dict[str, Any] = {
     "guarantees": (Guarantee(option="abs_error", metric="max_error"),),
 }
 _PROGRESSIVE = {"progressive": True}
+_FILES = {"files": (".png",)}
 _OTHER_PROCESS = "test_nothing_else_in_the_process_is_changed"
 
 CODECS = {
@@ -47,6 +48,7 @@ CODECS = {
     "GoodWeighted": Faulty(None, _WEIGHTED),
     "GoodBounded": Faulty(None, _FIELDS),
     "GoodProgressive": Faulty(None, _PROGRESSIVE),
+    "GoodFiles": Faulty(None, _FILES),
     "DiffersFromItsTest": Faulty("test_it_is_installed_under_its_name"),
     "WithoutSummary": Faulty("test_the_spec_is_complete", {"summary": ""}),
     "WithPlainDecodeOptions": Faulty(
@@ -113,6 +115,9 @@ CODECS = {
     "ZeroesNaN": Faulty("test_guarantees_hold[NaN-holding]", _FIELDS),
     "NeedsAllSegments": Faulty("test_the_first_segments_decode", _PROGRESSIVE, {"untrained": True}),
     "GetsWorse": Faulty("test_more_segments_come_nearer", _PROGRESSIVE, {"settings": ()}),
+    "WritesANegative": Faulty("test_a_file_comes_back_as_a_file_and_as_its_picture", _FILES),
+    "KeepsToItsFiles": Faulty("test_a_picture_from_elsewhere_becomes_a_file", _FILES),
+    "TakesAnyFile": Faulty("test_what_is_no_such_file_is_refused", _FILES),
 }
 
 TRAINERS = {

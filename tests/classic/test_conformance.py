@@ -56,6 +56,7 @@ class Fields(Classic):
 @pytest.mark.skipif(find_spec("hdf5plugin") is None, reason="codectk-classic[fields] is not installed")
 class TestSz3(Fields):
     spec = SPECS["sz3"]
+    changed_places = 12  # damage ends the process of the library, and the next call waits for another one
 
 
 class TestZfp(Fields):

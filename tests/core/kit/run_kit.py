@@ -32,12 +32,22 @@ class Trainer(TrainerConformance):
         return {"data": str(data), "steps": 6}
 
 
+SLOW = {
+    CodecConformance: ("test_nothing_else_in_the_process_is_changed", "test_a_file_decodes_in_a_fresh_process"),
+    TrainerConformance: ("test_it_leaves_the_process_as_it_was",),
+}
+"""Checks that start a process: they run on what is good and on the faults that they are to find."""
+
+
 def classes(base: type, specs: list[Any], table: dict[str, plugin.Faulty]) -> dict[str, type]:
     """One class of tests for each spec."""
     made = {}
     for spec in specs:
         name = spec.name.rpartition(".")[2]
+        check = table[name].check
         more: dict[str, Any] = {"spec": spec, **table[name].kit}
+        for kit, slow in SLOW.items():
+            more |= {test: None for test in slow if check not in (None, test) and issubclass(base, kit)}
         if base is CodecConformance:
             more["golden"] = GOLDEN / spec.name
             if spec.needs_weights:

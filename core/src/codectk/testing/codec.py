@@ -55,6 +55,8 @@ class CodecConformance(HostileFiles, FileCoding, SpecConformance):
         untrained: the weights are random, so that nothing is asked of the quality.
         memory: bytes that decoding a hostile file may take besides `memory_per_byte` for each byte of the array.
         memory_per_byte: see there.
+        changed_places: how many of a segment's first bits are changed, one at a time, and of the others; fewer for a
+            codec that starts a process anew after damage. Numbers of 32 bits are changed at a quarter as many places.
     """
 
     spec: ClassVar[CodecSpec]

@@ -1,5 +1,6 @@
 """Fresh processes, and what a process has set for all of its parts."""
 
+import importlib.util
 import json
 import os
 import random
@@ -7,7 +8,12 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
+from functools import partial
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,13 +24,15 @@ TIME_LIMIT = 300.0
 _WATCHED = """
 import json, sys
 from codectk.testing import processes
-{start}
-before = processes.shared_state()
+before = processes.watched_state()
 {work}
 after = processes.shared_state()
-changed = [name for name in before if before[name] != after[name]]
-print(json.dumps([changed, "torch" in sys.modules]))
+print(json.dumps([name for name in before if before[name] != after[name]]))
 """
+
+
+_TORCHS_OWN = "TORCHINDUCTOR_CACHE_DIR"
+"""Set by torch itself, when the first optimizer is made."""
 
 
 def run_fresh(script: str, *arguments: str) -> str:
@@ -53,31 +61,56 @@ def changed_by(work: str, *arguments: str) -> list[str]:
 
     It runs in a fresh process, where nothing has been changed yet, not even by the import of a module.
     """
-    changed, torch_used = _watch("", work, arguments)
-    if torch_used:  # it starts each process with other random numbers, so it is looked at in one where it was before
-        changed, _ = _watch("import torch", work, arguments)
+    changed: list[str] = json.loads(run_fresh(_WATCHED.format(work=work), *arguments).splitlines()[-1])
     return changed
 
 
-def _watch(start: str, work: str, arguments: tuple[str, ...]) -> tuple[list[str], bool]:
-    last_line = run_fresh(_WATCHED.format(start=start, work=work), *arguments).splitlines()[-1]
-    changed, torch_used = json.loads(last_line)
-    return changed, torch_used
+def watched_state() -> dict[str, Any]:
+    """What is shared now; if torch is imported later, what is its own is added at that moment."""
+    state = shared_state()
+    if "torch" not in sys.modules:
+        sys.meta_path.insert(0, _TorchImport(state))
+    return state
+
+
+class _TorchImport(MetaPathFinder):
+    """Adds to a state what the import of torch adds or changes, before the code that asked for it goes on."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if name != "torch":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module = partial(self._execute, spec.loader.exec_module)  # type: ignore[method-assign]
+        return spec
+
+    def _execute(self, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+        before = _plain_state()
+        execute(module)
+        after = _plain_state()
+        self.state |= {name: after[name] for name in after if after[name] != before[name]} | _torch_state()
 
 
 def shared_state() -> dict[str, Any]:
     """What code must leave as it finds it, because other code in the process relies on it."""
-    state = {
+    return _plain_state() | (_torch_state() if "torch" in sys.modules else {})
+
+
+def _plain_state() -> dict[str, Any]:
+    return {
         "Python's random numbers": random.getstate(),
         "numpy's random numbers": repr(np.random.get_state()),
         "numpy's error handling": np.geterr(),
         "numpy's printing": repr(np.get_printoptions()),
-        "the environment": dict(os.environ),
+        "the environment": {name: value for name, value in os.environ.items() if name != _TORCHS_OWN},
         "the working folder": str(Path.cwd()),
         "the warning filters": [repr(f) for f in warnings.filters if f[1] is None and f[2] is Warning and not f[3]],
         "the recursion limit": sys.getrecursionlimit(),
     }
-    return state | (_torch_state() if "torch" in sys.modules else {})
 
 
 def _torch_state() -> dict[str, Any]:

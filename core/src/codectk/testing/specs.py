@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, ClassVar
 
 import pytest
@@ -58,7 +59,7 @@ class SpecConformance:
         modules = {plugin.module for plugin in get_registry().plugins if plugin.distribution == distribution}
         assert modules, f"{distribution} has no entry point"
         for module in modules:
-            heavy = run_fresh(LIGHT, module).strip()
+            heavy = _heavy(module)
             assert not heavy, f"{module} imports {heavy}; name code as 'module:Name' strings, which are imported on use"
 
     def test_the_spec_is_complete(self) -> None:
@@ -118,6 +119,11 @@ class SpecConformance:
                 if not required:
                     made.append((model, model.parse(mine)))
         return made
+
+
+@cache  # a plugin has one module for many specs
+def _heavy(module: str) -> str:
+    return run_fresh(LIGHT, module).strip()
 
 
 def _leaf_values(options: Options, place: str = "") -> Iterator[tuple[str, Any]]:

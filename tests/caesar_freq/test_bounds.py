@@ -1,7 +1,6 @@
 """Bounds hold for fields of every type and shape, whatever is in them; `random_fields` checks it, not the codec."""
 
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def decoded(
     return codec.decompress(unpack(packed.data)), len(packed.data), dict(packed.notes)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(case=CASES)
 def test_random_fields_keep_to_their_bounds(
     case: Case, codec: LoadedCodec, tmp_path_factory: pytest.TempPathFactory
@@ -67,7 +66,7 @@ def test_random_fields_keep_to_their_bounds(
     assert not problems(*make(case, tmp_path_factory.mktemp("mask")), codec)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(24))
 def test_fields_of_the_long_check_keep_to_their_bounds(seed: int, codec: LoadedCodec, tmp_path: Path) -> None:
     assert not problems(*make(random_case(seed), tmp_path), codec)
 
@@ -75,7 +74,7 @@ def test_fields_of_the_long_check_keep_to_their_bounds(seed: int, codec: LoadedC
 @pytest.mark.parametrize("option", sorted(OPTIONS))
 @pytest.mark.parametrize("kind", sorted(FIELD_KINDS.values()))
 def test_every_bound_holds_for_every_kind(option: str, kind: str, codec: LoadedCodec, tmp_path: Path) -> None:
-    for part, shape in product((0.1, 1e-3), ((2, 1, 5, 17, 23), (7, 16, 9))):
+    for part, shape in ((0.1, (2, 1, 5, 17, 23)), (1e-3, (7, 16, 9))):
         value = {"psnr": -20 * np.log10(part)}.get(option, part)
         assert not problems(*make(Case(kind, shape, bound=(option, value)), tmp_path), codec)
 

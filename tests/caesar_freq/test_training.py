@@ -193,13 +193,13 @@ def figures(path: Path, name: str) -> list[float]:
 
 
 def test_phase_1_lowers_its_loss_and_keeps_its_best(fields: Path, tmp_path: Path) -> None:
-    values = {**PHASE_1, "train_data": str(fields), "epochs": 30, "save_freq": 10, "lr": 3e-3}
+    values = {**PHASE_1, "train_data": str(fields), "epochs": 12, "save_freq": 5, "lr": 1e-2}
     folder, listen = tmp_path / "out", Listen()
     made = run("compressor", folder, values, watcher=listen)
     losses = figures(folder / "log.csv", "val_loss")
     assert min(losses) < 0.7 * losses[0]
     names = {path.name for path in folder.glob("*.safetensors")}
-    kept = {"checkpoint_epoch_10.safetensors", "checkpoint_epoch_20.safetensors"}
+    kept = {"checkpoint_epoch_5.safetensors", "checkpoint_epoch_10.safetensors"}
     assert names == {"weights.safetensors", "best_model.safetensors", "final_model.safetensors", *kept}
     assert made.digest == Checkpoint.open(folder / "best_model.safetensors").digest
     results = json.loads((folder / "results.json").read_text())
@@ -280,7 +280,7 @@ def test_running_means_follow_the_weights() -> None:
 
 
 def test_phase_2_learns_to_denoise(fields: Path, tmp_path: Path) -> None:
-    values = {**PHASE_2, "train_data": str(fields / "waves.npz"), "epochs": 30, "lr": 1e-2, "val_freq": 10}
+    values = {**PHASE_2, "train_data": str(fields / "waves.npz"), "epochs": 10, "lr": 2e-2, "val_freq": 5}
     folder = tmp_path / "out"
     made = run("diffusion", folder, {**values, **_only_compressor(tmp_path)})
     losses = figures(folder / "log.csv", "loss")
@@ -296,7 +296,7 @@ def test_the_student_of_the_truth_beats_linear_interpolation_where_something_can
     values = {
         **PHASE_3,
         "train_data": str(fields / "waves.npz"),
-        "epochs": 60,
+        "epochs": 40,
         "lr": 1e-2,
         "val_freq": 20,
         "balance": False,

@@ -203,6 +203,14 @@ def test_compat_original_has_the_published_fault_of_efficientvits_schedule() -> 
     assert rates == pytest.approx([0.256, 5.1e-5, 3.57e-3], rel=0.01)
 
 
+def test_the_rgb_trainer_warms_up_as_long_as_is_said_or_as_its_preset() -> None:
+    cosine = {"schedule": "cosine", "epochs": 9, "batch_size": 256, "lr": 0.1}
+    told, preset = rgb(**cosine, warmup_epochs=2).plan(), rgb(**cosine).plan()
+    assert [told.rate(epoch, 1) for epoch in range(3)] == pytest.approx([0.05, 0.1, 0.1])
+    assert preset.rate(0, 1) == pytest.approx(0.1)
+    assert rgb(model="efficientvit_m4").plan().warmup_epochs == 5
+
+
 def test_what_stays_unsaid_is_small_without_data_and_can_be_said() -> None:
     small = CompressedOptions.parse({}).plan()
     assert (small.image_size, small.batch_size, small.epochs) == (64, 32, 5)

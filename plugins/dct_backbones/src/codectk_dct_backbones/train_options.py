@@ -131,6 +131,9 @@ class RgbOptions(ClassifierOptions):
     channel_scale: float | None = option(None, gt=0, le=1, help="Factor of all widths. [1; 0.25 without data]")
     amp: bool | None = option(None, help="Compute in bfloat16 on CUDA; the preset's, which is yes, if not given.")
     schedule: Schedule | None = option(None, help="Shape of the learning rate; the preset's if not given.")
+    warmup_epochs: int | None = option(
+        None, ge=0, help="Epochs in which the rate rises, epoch by epoch; the preset's if not given."
+    )
     nesterov: bool | None = option(None, help="Nesterov's momentum; the preset's, which is no, if not given.")
     label_smoothing: float | None = option(None, ge=0, lt=1, help="Share of even targets; the preset's if not given.")
     mixup: float | None = option(None, ge=0, help="Beta's parameters of mixup; the preset's if not given.")
@@ -160,7 +163,7 @@ class RgbOptions(ClassifierOptions):
     def plan(self) -> Plan:
         """What is trained how."""
         names = ("epochs", "batch_size", "lr", "image_size", "amp", "schedule", "nesterov", "label_smoothing", "mixup")
-        given = {name: getattr(self, name) for name in names}
+        given = {name: getattr(self, name) for name in (*names, "warmup_epochs")}
         sides = tuple(range(320, 609, 32)) if self.multi_scale else None
         others = {"ema": self.ema, "decay": self.decay, "multi_scale": sides}
         return preset(self.model, self.demo, self.original, **given, **others)

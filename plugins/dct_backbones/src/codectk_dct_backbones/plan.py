@@ -21,7 +21,8 @@ class Augmentation:
 
     Attributes:
         auto_augment: one of AutoAugment's pairs of operations for ImageNet.
-        scale: smallest share of the picture's area that is cut out; the largest is all of it.
+        scale: smallest share of the picture's area that is cut out.
+        most: largest share.
         flip: probability of a horizontal flip.
         jitter: strength of random brightness, contrast and saturation, which happen with `jitter_chance`.
         sharpness_chance: of a slight loss of sharpness.
@@ -30,6 +31,7 @@ class Augmentation:
 
     auto_augment: bool = False
     scale: float = 0.08
+    most: float = 1.0
     flip: float = 0.5
     jitter: float = 0.0
     jitter_chance: float = 0.8

@@ -26,8 +26,9 @@ class FileReader:
     def train(self, data: bytes, name: str, side: int, rng: np.random.Generator) -> Arrays:
         """Y (n, side / 8, side / 8), Cb and Cr (n, side / 16, side / 16), float32."""
         height, width = picture_size(data, name)
-        left, top, w, h = draw_box(width, height, self.plan.augmentation.scale, rng)
-        flip = bool(rng.random() < self.plan.augmentation.flip)
+        augmentation = self.plan.augmentation
+        left, top, w, h = draw_box(width, height, augmentation.scale, rng, augmentation.most)
+        flip = bool(rng.random() < augmentation.flip)
         return self._load(data, name, side, Crop(top, left, h, w), flip)
 
     def middle(self, data: bytes, name: str) -> Arrays:

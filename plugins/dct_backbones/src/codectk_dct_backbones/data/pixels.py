@@ -45,7 +45,7 @@ def decode(data: bytes, name: str) -> Image.Image:
         raise InputError(f"{name} cannot be read as a picture: {reason}.", "Copy or download it again.") from error
 
 
-def draw_box(width: int, height: int, scale: float, rng: np.random.Generator) -> Box:
+def draw_box(width: int, height: int, scale: float, rng: np.random.Generator, most: float = 1.0) -> Box:
     """A random part of a picture.
 
     Args:
@@ -53,9 +53,10 @@ def draw_box(width: int, height: int, scale: float, rng: np.random.Generator) ->
         height: of the picture.
         scale: smallest share of the area.
         rng: draws area, ratio and place.
+        most: largest share.
     """
     for _ in range(TRIES):
-        area = width * height * rng.uniform(scale, 1)
+        area = width * height * rng.uniform(scale, most)
         ratio = np.exp(rng.uniform(log(RATIOS[0]), log(RATIOS[1])))
         w, h = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
         if 0 < w <= width and 0 < h <= height:
@@ -94,7 +95,7 @@ def train_picture(image: Image.Image, size: int, augmentation: Augmentation, rng
     """
     if augmentation.auto_augment:
         image = auto_augment(image, rng)
-    left, top, width, height = draw_box(*image.size, augmentation.scale, rng)
+    left, top, width, height = draw_box(*image.size, augmentation.scale, rng, augmentation.most)
     box = (left, top, left + width, top + height)
     image = image.resize((size, size), Image.Resampling.BILINEAR, box)
     if rng.random() < augmentation.flip:

@@ -324,3 +324,17 @@ def test_grey_and_cmyk_pictures_are_no_trouble(data: Path, tmp_path: Path) -> No
     for kind, skipped in (("recomputed", 0), ("jpeg", 1)):  # CMYK files have no three planes to read
         run("compressed", {**values, "input": kind}, tmp_path / kind)
         assert results(tmp_path / kind)["skipped"] == skipped
+
+
+def test_channels_may_lie_last_in_memory(data: Path, tmp_path: Path) -> None:
+    run("compressed", tiny(data, variant="full-grid", epochs=1), tmp_path / "run", channels_last=True)
+    assert results(tmp_path / "run")["count"] == 7
+
+
+def test_sides_of_training_pictures_change_every_ten_steps(data: Path, tmp_path: Path) -> None:
+    """The public code assigns new transforms that its loaders never see."""
+    values = tiny(data, model="cspdarknet53", image_size=64, multi_scale=True)
+    batches = trainer(tmp_path / "r", values, RgbOptions).batches
+    sides = [batches.load(step).x[0].shape[2] for step in (0, 9, 10, 20, 30, 40)]
+    assert sides[0] == sides[1] and len({*sides}) > 2 and {*sides} <= {*range(320, 609, 32)}
+    assert next(batches.evaluation()).x[0].shape[2] == 64

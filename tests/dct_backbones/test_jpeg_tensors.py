@@ -1,6 +1,7 @@
 """Coefficients of crops of files are those of the same crops of the planes that the files hold."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -213,3 +214,13 @@ def test_what_is_impossible_is_refused() -> None:
         load(data, size=16, statistics=statistics.load("imagenet", "full"))
     with pytest.raises(InputError, match="at most 100 pixels"):
         load(data, size=16, most_pixels=100)
+
+
+def test_threads_load_what_one_does() -> None:
+    files = [saved(picture(90, 120, seed), subsampling="4:2:0") for seed in range(4)] * 8
+
+    def work(data: bytes) -> list[bytes]:
+        return [x.tobytes() for x in load(data, size=64, crop=Crop(3, 5, 80, 101))]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, files)) == [work(data) for data in files]

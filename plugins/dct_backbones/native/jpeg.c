@@ -49,7 +49,8 @@ INLINE uint32_t finish(Bits *bits, const Huffman *table, uint32_t entry, int kin
     if (size == LONG) {
         const int32_t symbol = next_symbol(bits, table);
         if (symbol < 0) return INVALID;
-        size = kind == DC_SYMBOLS ? (uint32_t)symbol : symbol & 15, zeros = kind == DC_SYMBOLS ? 0 : (uint32_t)(symbol >> 4) << 8;
+        size = kind == DC_SYMBOLS ? (uint32_t)symbol : symbol & 15;
+        zeros = kind == DC_SYMBOLS ? 0 : (uint32_t)(symbol >> 4) << 8;
         if (size > (kind == DC_SYMBOLS ? MOST_DC_SIZE : MOST_AC_SIZE)) return INVALID;
         if (!size) {
             if (kind == DC_SYMBOLS || zeros == 15 << 8) return zeros;
@@ -201,7 +202,19 @@ static int32_t parts_of(const Parser *parser, const Window *window, int16_t *con
     return count;
 }
 
-/* Every block of a scan. Of a file of more scans than one, `window` is all of it. */
+INLINE int one_block(
+    Bits *bits, const Part *part, const Scan *scan, int32_t *before, int32_t *ends, int16_t *block, int kind) {
+    switch (kind) {
+    case BASELINE: return baseline(bits, part->dc, part->ac, &before[part->which], block);
+    case DC_FIRST: return dc_first(bits, part->dc, scan, &before[part->which], block);
+    case DC_MORE: return dc_more(bits, scan, block);
+    case AC_FIRST: return ac_first(bits, part->ac, scan, ends, block);
+    default: return ac_more(bits, part->ac, scan, ends, block);
+    }
+}
+
+/* Every block of a scan. Of a file of more scans than one, `window` is all of it. `bits` is a copy of what others are
+   given the address of, and stays in registers. */
 INLINE int walk(Parser *parser, const Window *window, int16_t *const *blocks, int kind) {
     const Scan *scan = &parser->scan;
     const Header *header = &parser->header;
@@ -212,22 +225,18 @@ INLINE int walk(Parser *parser, const Window *window, int16_t *const *blocks, in
     const int32_t part_count = parts_of(parser, window, blocks, parts);
     int32_t before[MOST_PLANES] = {0}, ends = 0, left = parser->restart_interval;
     int16_t elsewhere[BLOCK];
-    Window inside = *window;
-    if (header->one_scan)
-        rows = inside.row_end;
-    else
-        inside = (Window){0, rows, 0, columns};
-    parser->restart = 0;
-    Bits shared, bits;
+    const Window inside = header->one_scan ? *window : (Window){0, rows, 0, columns};
+    rows = inside.row_end, parser->restart = 0;
+    Bits shared;
     open_segment(parser, &shared);
-    bits = shared;
+    Bits bits = shared;
     for (int32_t row = 0; row < rows; row++)
         for (int32_t column = 0; column < columns; column++) {
             if (parser->restart_interval && !left--) {
                 shared = bits;
-                const int code = restart(parser, &shared);
+                const int code = ends ? JPEG_DAMAGED : restart(parser, &shared);
                 if (code) return code;
-                bits = shared, ends = 0, left = parser->restart_interval - 1;
+                bits = shared, left = parser->restart_interval - 1;
                 memset(before, 0, sizeof before);
             }
             const int kept = row >= inside.row_begin && column >= inside.column_begin && column < inside.column_end;
@@ -236,12 +245,7 @@ INLINE int walk(Parser *parser, const Window *window, int16_t *const *blocks, in
                 const int64_t down = (int64_t)(row - inside.row_begin) * part->v + part->down;
                 const int64_t across = (int64_t)(column - inside.column_begin) * part->h + part->across;
                 int16_t *block = kept ? part->blocks + (down * part->stride + across) * BLOCK : elsewhere;
-                int code = JPEG_OK;
-                if (kind == BASELINE) code = baseline(&bits, part->dc, part->ac, &before[part->which], block);
-                if (kind == DC_FIRST) code = dc_first(&bits, part->dc, scan, &before[part->which], block);
-                if (kind == DC_MORE) code = dc_more(&bits, scan, block);
-                if (kind == AC_FIRST) code = ac_first(&bits, part->ac, scan, &ends, block);
-                if (kind == AC_MORE) code = ac_more(&bits, part->ac, scan, &ends, block);
+                const int code = one_block(&bits, part, scan, before, &ends, block, kind);
                 if (UNLIKELY(overrun(&bits))) return cut(parser);
                 if (UNLIKELY(code)) return code;
             }
@@ -337,9 +341,10 @@ EXPORT int32_t jpeg_header(const uint8_t *data, int64_t size, Header *header) {
     return code < 0 ? code : JPEG_OK;
 }
 
-/* Coefficients into `blocks`, by plane, natural order: as many as `header` (of jpeg_header, of the same data) says, or those
-   of the window of a file of one scan. On return the header has all tables. */
-EXPORT int32_t jpeg_read(const uint8_t *data, int64_t size, Header *header, const Window *given, int16_t *const *blocks) {
+/* Coefficients into `blocks`, by plane, natural order: as many as `header` (of jpeg_header, of the same data) says, or
+   those of the window of a file of one scan. On return the header has all tables. */
+EXPORT int32_t jpeg_read(
+    const uint8_t *data, int64_t size, Header *header, const Window *given, int16_t *const *blocks) {
     Window window = {0, header->mcu_rows, 0, header->mcu_columns};
     if (given && header->one_scan) window = *given;
     Parser *parser = malloc(sizeof *parser);

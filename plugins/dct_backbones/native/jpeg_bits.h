@@ -9,9 +9,9 @@
 
 enum { FAST = 10, UNFINISHED = 0x80, END_OF_BLOCK = 128, PAD = 512 };
 
-/* A code table. An entry of `fast` holds for the next FAST bits: in bits 0..7 how many to take, in bits 8..15 how many zeros
-   come first, in the upper half the value, if code and value fit into FAST bits. Otherwise UNFINISHED is set, and the upper
-   half holds the size of the value in bits, or LONG where the code itself does not fit, or INVALID. */
+/* A code table. An entry of `fast` holds for the next FAST bits: in bits 0..7 how many to take, in bits 8..15 how many
+   zeros come first, in the upper half the value, if code and value fit into FAST bits. Otherwise UNFINISHED is set, and
+   the upper half holds the size of the value in bits, or LONG where the code itself does not fit, or INVALID. */
 typedef struct {
     uint8_t defined, ready;
     uint8_t lengths[17], symbols[256];

@@ -31,7 +31,8 @@ int jpeg_huffman_define(Huffman *table, const uint8_t *counts, const uint8_t *sy
 static uint32_t unfinished(int kind, uint32_t symbol, uint32_t length) {
     if (kind == PLAIN_SYMBOLS) return symbol << 16 | length;
     const uint32_t size = kind == DC_SYMBOLS ? symbol : symbol & 15, zeros = kind == DC_SYMBOLS ? 0 : symbol >> 4;
-    if (size > (kind == DC_SYMBOLS ? MOST_DC_SIZE : MOST_AC_SIZE) || (kind == AC_SYMBOLS && !size && zeros && zeros != 15))
+    const int odd = kind == AC_SYMBOLS && !size && zeros && zeros != 15;
+    if (odd || size > (kind == DC_SYMBOLS ? MOST_DC_SIZE : MOST_AC_SIZE))
         return (uint32_t)INVALID << 16 | UNFINISHED | length;
     if (size) return size << 16 | zeros << 8 | UNFINISHED | length;
     if (kind == AC_SYMBOLS && !zeros) return END_OF_BLOCK << 8 | length;

@@ -3,8 +3,9 @@
 #include "jpeg_parser.h"
 
 const uint8_t jpeg_natural[BLOCK] = {
-    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6,  7,  14, 21, 28,
-    35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
+    41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23,
+    30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 };
 
 enum { SOI = 0xD8, EOI = 0xD9, SOS = 0xDA, DQT = 0xDB, DHT = 0xC4, DRI = 0xDD, APP0 = 0xE0, APP1 = 0xE1, APP14 = 0xEE };
@@ -92,7 +93,8 @@ static void read_exif(Parser *parser, Segment s) {
     if (tiff[0] != tiff[1] || (tiff[0] != 'M' && tiff[0] != 'I')) return;
 #define SHORT(x) (uint32_t)(big ? (x)[0] << 8 | (x)[1] : (x)[1] << 8 | (x)[0])
     if (SHORT(tiff + 2) != 42) return;
-    const int64_t directory = big ? (int64_t)SHORT(tiff + 4) << 16 | SHORT(tiff + 6) : (int64_t)SHORT(tiff + 6) << 16 | SHORT(tiff + 4);
+    const uint8_t *high = tiff + (big ? 4 : 6), *low = tiff + (big ? 6 : 4);
+    const int64_t directory = (int64_t)SHORT(high) << 16 | SHORT(low);
     if (directory > size - 2) return;
     const int64_t entries = SHORT(tiff + directory);
     for (int64_t i = 0, at = directory + 2; i < entries && at <= size - 12; i++, at += 12)

@@ -237,7 +237,8 @@ static int make_room(Sink *sink) {
 static int walk(Sink *sink, const Header *header, const ScanPlan *plan, const int16_t *const *blocks) {
     const int single = plan->planes == 1;
     const Plane *lone = &header->plane[plan->plane[0]];
-    const int32_t rows = single ? lone->shown_rows : header->mcu_rows, columns = single ? lone->shown_columns : header->mcu_columns;
+    const int32_t rows = single ? lone->shown_rows : header->mcu_rows;
+    const int32_t columns = single ? lone->shown_columns : header->mcu_columns;
     memset(sink->before, 0, sizeof sink->before);
     sink->ends = sink->correction_count = 0;
     for (int32_t row = 0; row < rows; row++)
@@ -292,7 +293,8 @@ static void put_scan(Sink *sink, const Header *header, const ScanPlan *plan) {
     byte(sink, (uint32_t)plan->planes);
     for (int i = 0; i < plan->planes; i++)
         byte(sink, (uint32_t)header->plane[plan->plane[i]].id), byte(sink, (uint32_t)plan->code[i] * 17);
-    byte(sink, (uint32_t)plan->first), byte(sink, (uint32_t)plan->last), byte(sink, (uint32_t)(plan->high << 4 | plan->low));
+    byte(sink, (uint32_t)plan->first), byte(sink, (uint32_t)plan->last);
+    byte(sink, (uint32_t)(plan->high << 4 | plan->low));
 }
 
 /* Tables and data of a scan. Returns their size or what is wrong; `*out` is to be given to jpeg_release. */

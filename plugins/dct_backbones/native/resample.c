@@ -1,5 +1,6 @@
-/* Planes resampled without leaving their coefficients: along each axis out = D P D' in, where D' brings blocks back to pixels,
-   P makes the new pixels of them, and D is the transform of these. Of a matrix only the blocks that are not zero are kept. */
+/* Planes resampled without leaving their coefficients: along each axis out = D P D' in, where D' brings blocks back to
+   pixels, P makes the new pixels of them, and D is the transform of these. Of a matrix only blocks that are not zero are
+   kept. */
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,8 +9,8 @@
 #include "jpeg.h"
 #include "wide.h"
 
-/* One axis. The picture's own pixels are averaged, or repeated, to samples `step` pixels wide; those of [begin, begin + span)
-   (in samples) are resampled linearly, with a wider filter where there are fewer of them behind. */
+/* One axis. The picture's own pixels are averaged, or repeated, to samples `step` pixels wide; those of
+   [begin, begin + span) (in samples) are resampled linearly, with a wider filter where fewer of them come out. */
 typedef struct {
     int32_t pixels;           /* of the plane that the picture covers; the last one is repeated behind */
     int32_t factor, most;     /* the plane has factor / most of the picture's pixels */
@@ -26,8 +27,8 @@ typedef struct {
     float *weights;  /* [out / 8][8 * wide][8]: of input, of output */
 } Band;
 
-/* A plane, in store [rows->blocks][columns->blocks][64], and what becomes of it, [rows->out / 8][columns->out / 8][64]; both
-   in natural order. */
+/* A plane, in store [rows->blocks][columns->blocks][64], and what becomes of it, [rows->out / 8][columns->out / 8][64];
+   both in natural order. */
 typedef struct {
     const int16_t *blocks;
     const uint16_t *table;
@@ -48,7 +49,8 @@ INLINE int32_t most(int32_t a, int32_t b) { return a > b ? a : b; }
 INLINE void samples_of(const Axis *a, int32_t pixel, double *centre, double *support, int32_t *first, int32_t *last) {
     const double scale = a->span / a->out;
     *centre = a->begin + (pixel + 0.5) * scale, *support = scale > 1 ? scale : 1;
-    *first = most(a->first, (int32_t)floor(*centre - *support)), *last = least(a->last, (int32_t)ceil(*centre + *support));
+    *first = most(a->first, (int32_t)floor(*centre - *support));
+    *last = least(a->last, (int32_t)ceil(*centre + *support));
     if (*first >= *last) *first = least(most(*first, a->first), a->last - 1), *last = *first + 1;
 }
 
@@ -86,7 +88,8 @@ INLINE void row_of(const Axis *a, int32_t pixel, int32_t origin, int32_t count, 
             }
             int32_t begin, end;
             pixels_of(a, j, &begin, &end);
-            const double low = (double)j * a->step * a->factor / a->most, high = (double)(j + 1) * a->step * a->factor / a->most;
+            const double low = (double)j * a->step * a->factor / a->most;
+            const double high = (double)(j + 1) * a->step * a->factor / a->most;
             for (int32_t i = begin; i < end; i++) {
                 const double part = fmin(i + 1, high) - fmax(i, low);
                 const int32_t at = most(0, least(least(i, a->pixels - 1) - origin, count - 1));
@@ -165,9 +168,11 @@ INLINE int columns_used(const int16_t *block) {
     return used;
 }
 
-/* One row of blocks, from `band` of the rows in store: `columns` blocks from `blocks` on; and how many columns of each are
-   not zero. */
-INLINE void down(const int16_t *blocks, int64_t stride, const float *table, const Band *band, int32_t row, int32_t columns, float *out, int8_t *used) {
+/* One row of blocks, from `band` of the rows in store: `columns` blocks from `blocks` on; and how many columns of each
+   are not zero. */
+INLINE void down(
+    const int16_t *blocks, int64_t stride, const float *table, const Band *band, int32_t row, int32_t columns,
+    float *out, int8_t *used) {
     const float *weights = band->weights + (int64_t)row * band->wide * 64;
     const int16_t *from = blocks + band->first[row] * stride * BLOCK;
     for (int32_t column = 0; column < columns; column++, out += BLOCK) {

@@ -96,6 +96,19 @@ def test_without_a_limit_nothing_stops(values: dict[str, Any], tmp_path: Path) -
     assert not any("time limit of" in message for message in listen.messages)
 
 
+def test_a_training_that_goes_on_no_longer_needs_the_weights_it_started_from(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    run("compressed", {**values, "epochs": 1}, tmp_path / "first")
+    values = {**values, "pretrained": str(tmp_path / "first.safetensors")}
+    (tmp_path / "first" / "weights.safetensors").rename(tmp_path / "first.safetensors")
+    straight = run("compressed", values, tmp_path / "straight")
+    with pytest.raises(TrainingStopped):
+        run("compressed", values, tmp_path / "stopped", watcher=StopAfter(1))
+    (tmp_path / "first.safetensors").unlink()
+    assert run("compressed", values, tmp_path / "stopped", resume=True).digest == straight.digest
+
+
 @pytest.mark.parametrize("change", ["added", "moved"])
 def test_a_training_does_not_go_on_with_other_pictures(values: dict[str, Any], tmp_path: Path, change: str) -> None:
     with pytest.raises(TrainingStopped):

@@ -1,7 +1,13 @@
 """Options of the three trainers. Names and values are those of the public code where it has them.
 
 What belongs to any run (device, precision, seed, loader threads, run folder, resuming, Weights & Biases) is an option
-of `codectk train` itself, and so has its name there.
+of `codectk train` itself, and so has its name there. Flags of the public code that are not here:
+
+--prefetch-factor, --persistent-workers    loaders are threads of one process
+--distributed, --dist-…, --rank, …         `--devices N`, or torchrun
+--benchmark-…, --trimmed-val-disable       `codectk bench`; there is one evaluation, on what the network reads
+--preview-…                                `codectk dct-backbones check`
+--checkpoint-dir                           the run folder, `--out` or `--output-dir`
 """
 
 from itertools import pairwise

@@ -69,7 +69,7 @@ class ClassifierTrainer:
         self.from_files = options.compressed and self._reads_files(train.jpeg and val.jpeg)
         self.batches = self._batches(train, val)
         self.model = build(self.architecture)
-        if options.pretrained is not None and not run.finished("train"):
+        if options.pretrained is not None and not run.finished("start"):
             run.message(self._start(options.pretrained))
         self.averaged: nn.Module | None = None
         self.tallies = {name: Tally(run) for name in ("window", "epoch")}
@@ -133,6 +133,8 @@ class ClassifierTrainer:
 
     def _train(self) -> None:
         run, plan, options, per_epoch = self.run, self.plan, self.options, self.batches.per_epoch
+        if not run.finished("start"):
+            run.finish("start")  # a run that goes on needs no weights to start from
         self.forward = run.setup(self.model)
         if options.eval_only:
             self._keep_results(0, self._evaluated())
@@ -244,12 +246,9 @@ class ClassifierTrainer:
         skipped = self.batches.train.skipped + self.batches.val.skipped
         if skipped:
             self.run.message(f"{skipped} pictures could not be used so far")
-        self.run.results = {
-            "epoch": epoch,
-            **asdict(result),
-            "best": {"epoch": self.best.epoch, "top1": self.best.top1},
-            "skipped": skipped,
-        }
+        self.run.results = {"epoch": epoch, **asdict(result), "skipped": skipped}
+        if self.best.epoch:
+            self.run.results["best"] = {"epoch": self.best.epoch, "top1": self.best.top1}
 
     def _checkpoint(self, epoch: int) -> Checkpoint:
         changed = self.options.changed()

@@ -10,7 +10,7 @@
 #include "entropy_range.h"
 
 /* Logits in 1/256, below 8 on both sides; weights in 1/8192. */
-enum { LOGITS = 2048, CHANCES = 4096, INPUTS = 8, WEIGHT_BITS = 13, FIRST_WEIGHT = 2600, RATE = 12 };
+enum { LOGITS = 2048, CHANCES = 4096, INPUTS = 5, WEIGHT_BITS = 13, FIRST_WEIGHT = 2600, RATE = 12 };
 enum { LEAST = 24, MOST = 65536 - LEAST };
 
 /* The chance of a 1 in a context, in the upper 22 bits, and of how many decisions it is the mean. */
@@ -55,17 +55,18 @@ INLINE void learn(Slot *slot, uint32_t target) {
 /* The joint chance of a 1 in 1/65536, and the logits that `teach` needs. */
 INLINE uint32_t mix(const Mixer *m, Slot *const *slots, int count, int16_t logits[INPUTS]) {
     int32_t sum = 0;
-    for (int i = 0; i < count; i++) logits[i] = logit_of[*slots[i] >> 20];
-    for (int i = count; i < INPUTS; i++) logits[i] = 0;
-    for (int i = 0; i < INPUTS; i++) sum += m->weight[i] * logits[i];
+    for (int i = 0; i < count; i++) {
+        logits[i] = logit_of[*slots[i] >> 20];
+        sum += m->weight[i] * logits[i];
+    }
     sum >>= WEIGHT_BITS;
     const uint32_t p = chance_of[LOGITS + (sum > LOGITS - 1 ? LOGITS - 1 : sum < 1 - LOGITS ? 1 - LOGITS : sum)];
     return p < LEAST ? LEAST : p > MOST ? MOST : p;
 }
 
-INLINE void teach(Mixer *m, const int16_t logits[INPUTS], uint32_t p, int one) {
+INLINE void teach(Mixer *m, const int16_t logits[INPUTS], int count, uint32_t p, int one) {
     const int16_t error = (int16_t)(((one << 16) - (int32_t)p) * RATE / 32);
-    for (int i = 0; i < INPUTS; i++) {
+    for (int i = 0; i < count; i++) {
         const int32_t weight = m->weight[i] + ((((int16_t)(logits[i] * 2) * error >> 16) + 1) >> 1);
         m->weight[i] = (int16_t)(weight > INT16_MAX ? INT16_MAX : weight < INT16_MIN ? INT16_MIN : weight);
     }

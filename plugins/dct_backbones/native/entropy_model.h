@@ -62,7 +62,7 @@ INLINE int decide(Coder *c, Slot *const *slots, int count, Mixer *mixer, int one
         put_bit(c->writer, p, one);
     else
         one = get_bit(c->reader, p);
-    teach(mixer, logits, p, one);
+    teach(mixer, logits, count, p, one);
     const uint32_t target = one ? UINT32_MAX >> SEEN_BITS : 0;
     for (int i = 0; i < count; i++) learn(slots[i], target);
     return one;

@@ -29,8 +29,8 @@ static Way way_of(int64_t stride, const Gather *plan) {
     return (Way){first * BLOCK, plan->transposed ? across : down, plan->transposed ? down : across};
 }
 
-/* By strips of blocks, which stay in the cache while channel after channel is taken from them. Of `integers` and `floats`
-   one is NULL; `table` holds the steps of integers. */
+/* By strips of blocks, which stay in the cache while channel after channel is taken from them. Of `integers` and
+   `floats` one is NULL; `table` holds the steps of integers. */
 INLINE void gather(
     const int16_t *integers, const float *floats, int64_t stride, const uint16_t *table, const Gather *plan,
     float *out) {

@@ -1,6 +1,6 @@
 /* Planes resampled without leaving their coefficients: along each axis out = D P D' in, where D' brings blocks back to
-   pixels, P makes the new pixels of them, and D is the transform of these. Of a matrix only blocks that are not zero are
-   kept. */
+   pixels, P makes the new pixels of them, and D is the transform of these. Of a matrix only blocks that are not zero
+   are kept. */
 
 #include <math.h>
 #include <stdlib.h>

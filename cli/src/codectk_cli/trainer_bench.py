@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +16,7 @@ from codectk.errors import OptionsError, PluginError
 from codectk.registry import get_registry
 from codectk.specs import TrainerSpec
 from codectk_cli.plugin_commands import show
-from codectk_cli.shared import load_registry
+from codectk_cli.shared import console, load_registry
 
 if TYPE_CHECKING:
     from codectk.bench import Conditions
@@ -47,7 +50,10 @@ def measure(registered: Registered, options: Options, conditions: Conditions) ->
         PluginError: nothing of the kind.
         CodectkError: whatever it raises on purpose.
     """
-    said: Mapping[str, Any] = registered.load(registered.spec.bench)(options, conditions)
+    function = registered.load(registered.spec.bench)
+    with console(stderr=True).status("measuring") if sys.stderr.isatty() else nullcontext() as status:
+        telling = conditions if status is None else replace(conditions, tell=status.update)
+        said: Mapping[str, Any] = function(options, telling)
     if not isinstance(said, Mapping):
         raise PluginError(
             f"The benchmark of trainer {registered.spec.name} returned {type(said).__name__}, not a mapping.",

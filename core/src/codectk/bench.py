@@ -130,6 +130,7 @@ class Conditions:
         threads: how many threads networks and coders may use.
         warmup: passes that are not timed.
         repeats: passes that are, at least.
+        tell: is told what is measured next.
     """
 
     data: Path
@@ -138,6 +139,7 @@ class Conditions:
     threads: int = 1
     warmup: int = 1
     repeats: int = 5
+    tell: Callable[[str], None] = lambda _: None
 
     def times(self, work: Callable[[], object], seconds: float = 0.0) -> tuple[float, ...]:
         """Wall times of single passes, with all that a CUDA device still has to do for them.

@@ -41,7 +41,7 @@ class SpecConformance:
     def models(self) -> list[type[Options]]:
         """The option models that the spec names."""
         spec = self.spec
-        names = ("options", "encode_options", "decode_options", "import_options")
+        names = ("options", "encode_options", "decode_options", "import_options", "bench_options")
         found = [self.registered().load(getattr(spec, n)) for n in names if hasattr(spec, n)]
         return [model for model in found if isinstance(model, type) and issubclass(model, Options)]
 
@@ -76,10 +76,10 @@ class SpecConformance:
     def test_everything_that_the_spec_names_exists(self) -> None:
         """Targets can be imported; option models derive from `Options`."""
         registered = self.registered()
-        for field in ("target", "importer", "picture", "details"):
+        for field in ("target", "importer", "picture", "details", "bench"):
             target = getattr(self.spec, field, None)
             assert target is None or callable(registered.load(target)), f"{target} is no class or function"
-        for field in ("encode_options", "decode_options", "import_options", "options"):
+        for field in ("encode_options", "decode_options", "import_options", "bench_options", "options"):
             if hasattr(self.spec, field):
                 model = registered.load(getattr(self.spec, field))
                 assert isinstance(model, type) and issubclass(model, Options), f"{field} is no model of options"

@@ -38,6 +38,8 @@ def codectk_trainers() -> list[TrainerSpec]:
             recipes="codectk_dct_backbones:recipes/rgb",
             importer="codectk_dct_backbones.published:import_weights",
             import_options="codectk_dct_backbones.recognition:ImportOptions",
+            bench="codectk_dct_backbones.benchmarking:bench",
+            bench_options="codectk_dct_backbones.tool_options:RgbBenchOptions",
         ),
         TrainerSpec(
             name="dct_backbones.compressed",
@@ -47,6 +49,8 @@ def codectk_trainers() -> list[TrainerSpec]:
             recipes="codectk_dct_backbones:recipes/compressed",
             importer="codectk_dct_backbones.published:import_weights",
             import_options="codectk_dct_backbones.recognition:ImportOptions",
+            bench="codectk_dct_backbones.benchmarking:bench",
+            bench_options="codectk_dct_backbones.tool_options:CompressedBenchOptions",
         ),
         TrainerSpec(
             name="dct_backbones.stats",

@@ -7,10 +7,11 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, model_validator
 
 from codectk.options import FloatList, IntList, Options, PathList, option
-from codectk_dct_backbones.architecture import ModelName, Variant
+from codectk_dct_backbones.architecture import Architecture, ModelName, Variant
 from codectk_dct_backbones.coefficient_options import CoefficientOptions
+from codectk_dct_backbones.plan import PRESETS
 from codectk_dct_backbones.ranges import Compat, RangeMode
-from codectk_dct_backbones.train_options import MULTIPLE_OF, Input
+from codectk_dct_backbones.train_options import MULTIPLE_OF, Coded, Input
 
 
 def _shares(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -125,3 +126,71 @@ class SummaryOptions(Options):
     compat: Compat = option("none", help="original has the public code's layers.")
     output: Path | None = option(None, cli="-o", help="JSON file for the table.")
     force: bool = option(False, help="Replace it if it exists.")
+
+
+class BenchOptions(Options):
+    """What is measured, whatever the network reads. Weights say what the network is, else options do."""
+
+    channel_scale: float = option(1.0, gt=0, le=1, help="Factor of all widths.")
+    image_size: int | None = option(
+        None, ge=32, le=4096, multiple_of=MULTIPLE_OF, unit="px", help="Side of pictures; the trainer's if not given."
+    )
+    classes: int = option(1000, ge=1, le=1 << 20, help="Outputs of the head.")
+    batch_sizes: Sizes = option((1, 8, 32, 64, 128, 256), help="Pictures in a forward pass.")
+    seconds: float = option(1.0, ge=0, unit="s", help="Time that is measured at least, for each line.")
+    pictures: int = option(32, ge=1, help="Pictures that loading is measured on, taken from all of the data.")
+    most_pictures: int | None = option(None, ge=1, help="Most pictures for the accuracy, as many of each class.")
+    amp: bool = option(False, help="Compute in bfloat16.")
+    channels_last: bool = option(False, help="Keep pictures and weights with the channels last in memory.")
+
+    def architecture(self) -> Architecture:
+        """The network where no weights are given."""
+        raise NotImplementedError
+
+    def of_the_network(self) -> list[str]:
+        """Options given that weights answer."""
+        return sorted(name for name in self.changed() if name in NETWORK or name not in BenchOptions.model_fields)
+
+
+NETWORK = {"channel_scale", "image_size", "classes"}
+"""Options of `BenchOptions` that weights answer."""
+
+
+class RgbBenchOptions(BenchOptions):
+    """The networks of `dct_backbones.rgb`, on pixels."""
+
+    model: ModelName = option("resnet34", help="Backbone.")
+
+    def architecture(self) -> Architecture:
+        """See `BenchOptions`."""
+        return Architecture(
+            model=self.model,
+            classes=self.classes,
+            channel_scale=self.channel_scale,
+            image_size=self.image_size or PRESETS[self.model].image_size,
+        )
+
+
+class CompressedBenchOptions(CoefficientOptions, BenchOptions):
+    """The networks of `dct_backbones.compressed`, beside that for pixels."""
+
+    variant: Coded = option("full-grid", help="How coefficients enter the network.")
+    range_mode: RangeMode = option("studio", help="Range of values before the DCT.")
+    compat: Compat = option("none", help="original has the public code's layers.")
+
+    def architecture(self) -> Architecture:
+        """See `BenchOptions`."""
+        return Architecture(
+            variant=self.variant,
+            budget=self.budget(),
+            range_mode=self.range_mode,
+            classes=self.classes,
+            channel_scale=self.channel_scale,
+            image_size=self.image_size or 256,
+            compat=self.compat,
+        )
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Self:
+        self.architecture()
+        return self

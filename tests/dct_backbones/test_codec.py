@@ -223,6 +223,18 @@ def test_what_cannot_be_recoded_is_refused_by_name(dct, name, message):
         dct.compress(x, ArrayInfo("image/rgb8", x.shape), file=bad)
 
 
+def test_what_is_left_out_of_a_file_is_told(dct):
+    image = picture(24, 24)
+    x = np.asarray(image)
+    exif = Image.Exif()
+    exif[0x010F] = "A maker of cameras"
+    exif[0x0112] = 1
+    whole = saved(image, exif=exif, comment="taken on a Tuesday, at noon, in the rain")
+    info = ArrayInfo("image/rgb8", x.shape)
+    assert dct.compress(x, info, file=whole).messages == ("EXIF and a comment beside the picture: left out.",)
+    assert dct.compress(x, info, file=saved(image, orientation=3)).messages == ()
+
+
 def test_chroma_of_two_sizes_is_refused(dct):
     blocks, table = np.zeros((2, 2, 64), np.int16), np.ones(64, np.uint16)
     half = np.zeros((2, 1, 64), np.int16)

@@ -1,5 +1,6 @@
 """The codec `dct`: quantised DCT coefficients, of JPEG files as they are and of pictures as they are made here."""
 
+from dataclasses import replace
 from typing import Self
 
 from codectk.arrays import Array, ArrayInfo
@@ -20,6 +21,16 @@ SAMPLING: dict[Subsampling, coding.Factors] = {
     "4:2:2": ((2, 1), (1, 1), (1, 1)),
     "4:2:0": ((2, 2), (1, 1), (1, 1)),
 }
+
+START_OF_SCAN, ORIENTATION_ALONE = 0xDA, 36
+BESIDES = {
+    b"\xe1Exif\0": "EXIF",
+    b"\xe1http://ns.adobe.com/": "XMP",
+    b"\xe2ICC_PROFILE\0": "a colour profile",
+    b"\xedPhotoshop": "Photoshop's data",
+    b"\xfe": "a comment",
+}
+"""Marker and first bytes of segments, and what they hold."""
 
 
 class DctCodec(Codec):
@@ -67,7 +78,9 @@ class DctCodec(Codec):
             return self.encode(coding.pixels(file), info, options)
         _same_chroma(file)
         encoded = coding.pack(file, options.budget)
-        return Encoded(encoded.params, encoded.segments, encoded.symbol_check, {"jpeg_bytes": float(len(data))})
+        left_out = _left_out(data)
+        told = (f"{' and '.join(left_out)} beside the picture: left out.",) if left_out else ()
+        return replace(encoded, notes={"jpeg_bytes": float(len(data))}, messages=told)
 
     def decode(self, encoded: Encoded, info: ArrayInfo, options: object) -> Array:
         """The picture, uint8 (H, W, 3), pixel for pixel as libjpeg would decode the JPEG file.
@@ -87,6 +100,20 @@ class DctCodec(Codec):
         """
         file = coding.unpack(encoded, info)
         return writing.write(file, progressive=file.progressive)
+
+
+def _left_out(data: bytes) -> list[str]:
+    """What a file holds besides its picture, in segments before it; EXIF of no more than an orientation is not told."""
+    found: list[str] = []
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1] != START_OF_SCAN:
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if length > ORIENTATION_ALONE:
+            found += [
+                name for mark, name in BESIDES.items() if data.startswith(mark[1:], at + 4) and data[at + 1] == mark[0]
+            ]
+        at += 2 + max(length, 2)
+    return list(dict.fromkeys(found))
 
 
 def _same_chroma(file: JpegFile) -> None:

@@ -182,6 +182,12 @@ def test_any_coefficients_come_back():
             np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.parametrize("stream", [b"", bytes(40), b"\xff" * 40])
+def test_a_stream_far_too_short_is_given_up_where_it_ends(stream):
+    with pytest.raises(ContainerError, match="stream of coefficients is damaged"):
+        decode_planes([(3000, 4000)], [np.ones(64, np.uint16)], [ALL], [stream])
+
+
 def test_damaged_streams_never_give_other_coefficients(dct):
     data = saved(picture(64, 80))
     file = coded(dct, data)

@@ -145,6 +145,7 @@ static int code_plane(Coder *c, const Plane *planes, int index) {
         for (int x = 0; x < p->columns && result == OK; x++) {
             Site s = look_around(planes, index, y, x, lines);
             result = code_block(c, &s, lines[0] + x);
+            if (c->reader && c->reader->behind > MOST_LEFT_OUT) result = DAMAGED;
         }
     }
     free(traces);

@@ -1,8 +1,8 @@
 /* Adaptive binary range coding. Integers only, so that every machine writes and reads the same bytes.
 
    The coder keeps a range of 64 bits; a decision with chance p (of a 1, in 1/65536) splits it, and four bytes are written
-   when less than 32 bits are left. Carries are settled in the bytes already written. The decoder reads zeros behind the
-   end of its stream. */
+   when less than 32 bits are left. Carries are settled in the bytes already written. Zeros at the end of a stream are not
+   stored, at most MOST_LEFT_OUT of them; a decoder that needs more has met a damaged stream. */
 
 #ifndef ENTROPY_RANGE_H
 #define ENTROPY_RANGE_H
@@ -17,9 +17,12 @@ typedef struct {
     int64_t size, room; /* `size` goes on beyond `room`, where nothing is written */
 } Writer;
 
+enum { MOST_LEFT_OUT = 64 };
+
 typedef struct {
     uint64_t range, code; /* `code` is what was read, less the encoder's `low` */
     const uint8_t *next, *end;
+    int64_t behind; /* bytes read behind the end, all 0 */
 } Reader;
 
 static void carry(Writer *w) {
@@ -55,7 +58,7 @@ INLINE void put_bit(Writer *w, uint32_t p, int one) {
 }
 
 static void finish_writer(Writer *w) {
-    /* The value in [low, low + range) with the most zeros at its end; zeros at the end of a stream are not stored. */
+    /* The value in [low, low + range) with the most zeros at its end. */
     for (int keep = 0; keep < 64; keep++) {
         const uint64_t mask = UINT64_MAX >> keep, up = (mask - (w->low & mask) + 1) & mask;
         if (up >= w->range) continue;
@@ -64,12 +67,15 @@ static void finish_writer(Writer *w) {
     }
     put_bytes(w, 8);
     if (w->size > w->room) return;
-    while (w->size > 0 && w->out[w->size - 1] == 0) w->size--;
+    for (int i = 0; i < MOST_LEFT_OUT && w->size > 0 && w->out[w->size - 1] == 0; i++) w->size--;
 }
 
 INLINE uint64_t next_bytes(Reader *r, int count) {
     uint64_t value = 0;
-    for (int i = 0; i < count; i++) value = value << 8 | (r->next < r->end ? *r->next++ : 0);
+    for (int i = 0; i < count; i++) {
+        r->behind += r->next == r->end;
+        value = value << 8 | (r->next < r->end ? *r->next++ : 0);
+    }
     return value;
 }
 

@@ -22,9 +22,9 @@ typedef struct {
 } Axis;
 
 typedef struct {
-    int32_t wide;    /* blocks of a band */
-    int32_t *first;  /* of each block of the output, in store */
-    float *weights;  /* [out / 8][8 * wide][8]: of input, of output */
+    int32_t wide;           /* blocks that there is room for */
+    int32_t *first, *count; /* blocks in store, of each block of the output */
+    float *weights;         /* [out / 8][8 * wide][8]: of input, of output */
 } Band;
 
 /* A plane, in store [rows->blocks][columns->blocks][64], and what becomes of it, [rows->out / 8][columns->out / 8][64];
@@ -122,17 +122,19 @@ INLINE int make_band(const Axis *a, Band *band) {
         band->wide = most(band->wide, last - first);
     }
     const int32_t count = 8 * band->wide;
-    band->first = malloc(sizeof *band->first * (size_t)blocks);
+    band->first = malloc(2 * sizeof *band->first * (size_t)blocks);
     band->weights = malloc(sizeof *band->weights * (size_t)blocks * (size_t)count * 8);
     double *rows = malloc(sizeof *rows * (size_t)count * 8);
     if (!band->first || !band->weights || !rows) return free(rows), JPEG_NO_MEMORY;
+    band->count = band->first + blocks;
     for (int32_t b = 0; b < blocks; b++) {
         int32_t last;
         blocks_of(a, b, &band->first[b], &last);
-        band->first[b] = most(0, least(band->first[b], a->blocks - band->wide));
-        for (int32_t i = 0; i < 8; i++) row_of(a, 8 * b + i, 8 * (a->origin + band->first[b]), count, rows + i * count);
+        band->count[b] = last - band->first[b];
+        const int32_t used = 8 * band->count[b];
+        for (int32_t i = 0; i < 8; i++) row_of(a, 8 * b + i, 8 * (a->origin + band->first[b]), used, rows + i * count);
         float *weights = band->weights + (int64_t)b * count * 8;
-        for (int32_t j = 0; j < count; j += 8) transform_weights(rows + j, count, weights + j * 8);
+        for (int32_t j = 0; j < used; j += 8) transform_weights(rows + j, count, weights + j * 8);
     }
     free(rows);
     return JPEG_OK;
@@ -178,7 +180,7 @@ INLINE void down(
     for (int32_t column = 0; column < columns; column++, out += BLOCK) {
         Eight sum[8] = {{0}};
         used[column] = 1;
-        for (int32_t b = 0; b < band->wide; b++) {
+        for (int32_t b = 0; b < band->count[row]; b++) {
             const int16_t *block = from + (b * stride + column) * BLOCK;
             const int rows = rows_used(block), width = columns_used(block);
             if (width > used[column]) used[column] = (int8_t)width;
@@ -200,7 +202,7 @@ INLINE void across(const float *row, const int8_t *used, const Band *band, int32
     for (int32_t block = 0; block < blocks; block++, out += BLOCK) {
         const float *weights = band->weights + (int64_t)block * band->wide * 64;
         Eight sum[8] = {{0}};
-        for (int32_t b = 0; b < band->wide; b++) {
+        for (int32_t b = 0; b < band->count[block]; b++) {
             const int64_t at = band->first[block] - begin + b;
             const float *from = row + at * BLOCK;
             for (int u = 0; u < used[at]; u++) {
@@ -221,7 +223,8 @@ INLINE int run(const Layer *layers, int32_t count, const Axis *rows, const Axis 
     if (!code) code = make_band(columns, &horizontal);
     const int32_t blocks = columns->out / 8;
     if (!code) {
-        const int32_t begin = horizontal.first[0], width = horizontal.first[blocks - 1] + horizontal.wide - begin;
+        const int32_t begin = horizontal.first[0];
+        const int32_t width = horizontal.first[blocks - 1] + horizontal.count[blocks - 1] - begin;
         row = malloc(sizeof *row * (size_t)width * BLOCK);
         used = malloc((size_t)width);
         if (!row || !used) code = JPEG_NO_MEMORY;

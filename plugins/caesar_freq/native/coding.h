@@ -8,10 +8,10 @@
 #define CODING_H
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "context.h"
 #include "grid.h"
@@ -43,10 +43,16 @@ INLINE void announce(Progress *p, int64_t done) {
     atomic_store_explicit(&p->done, done, memory_order_release);
 }
 
+/* There are more threads than the two that have work to do: one that waits must leave them the processors. */
+static void rest(void) {
+    const struct timespec moment = {0, 20000};
+    nanosleep(&moment, NULL);
+}
+
 INLINE void wait_for(Listener *l, int64_t done) {
     while (l->heard < done) {
         l->heard = atomic_load_explicit(&l->progress->done, memory_order_acquire);
-        if (l->heard < done) sched_yield();
+        if (l->heard < done) rest();
     }
 }
 
@@ -275,7 +281,7 @@ INLINE void code_halves(Coding *c, int from, int to, int n, int64_t done) {
         for (int i = from; i < to; i++) code_some(c->parts + i, p, done, i ? middle : 0, i ? p->count[0] : middle);
         if (to - from == HALVES) continue;
         atomic_store_explicit(&c->passes_done[from], n + 1, memory_order_release);
-        while (atomic_load_explicit(&c->passes_done[!from], memory_order_acquire) <= n) sched_yield();
+        while (atomic_load_explicit(&c->passes_done[!from], memory_order_acquire) <= n) rest();
     }
     for (int i = from; i < to; i++) {
         finish_stream(c->parts + i, FINEST + i);

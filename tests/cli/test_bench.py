@@ -204,7 +204,7 @@ class BenchOptions(Options):
     laps: int = option(2, ge=1, help="Times around.")
 
 def bench(options, conditions):
-    times = conditions.times(lambda: sum(range(1000)))
+    (times,) = conditions.times([lambda: sum(range(1000))])
     rows = [{"lap": i + 1, "seconds": 0.25} for i in range(options.laps)]
     codec = conditions.weights.codec if conditions.weights else "none"
     return {"weights of": codec, "passes": len(times), "device": conditions.device, "laps": rows}
@@ -252,8 +252,9 @@ def test_what_a_trainer_cannot_be_asked_for_is_said(race: Run, folder: Path, wei
 def test_passes_go_on_until_they_have_taken_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(1000))
     monkeypatch.setattr(bench.time, "perf_counter", lambda: float(next(clock)))  # every look takes a second
-    done = []
+    done: list[str] = []
     conditions = bench.Conditions(Path(), warmup=2, repeats=3)
-    assert conditions.times(lambda: done.append(0)) == (1.0, 1.0, 1.0)
-    assert len(done) == 5
-    assert len(conditions.times(lambda: None, seconds=7)) == 7
+    works = [lambda: done.append("a"), lambda: done.append("b")]
+    assert conditions.times(works) == [(1.0, 1.0, 1.0), (1.0, 1.0, 1.0)]
+    assert done == ["a", "b"] * 5, "they take turns"
+    assert len(conditions.times([lambda: None], seconds=7)[0]) == 7

@@ -10,15 +10,34 @@ from PIL import Image
 from torch import Tensor
 
 from codectk.errors import InputError, OptionsError, OutputError
+from codectk.testing import CommandConformance
 from codectk_cli.main import _run
 from codectk_dct_backbones import check as module
 from codectk_dct_backbones import dct, planes
 from codectk_dct_backbones.budget import Budget
 from codectk_dct_backbones.check import CheckFailed, check, expected
+from codectk_dct_backbones.plugin import codectk_commands
 from codectk_dct_backbones.tool_options import CheckOptions
 
 from .jpeg_files import picture, saved
 from .pictures import folder
+
+CHECK, SUMMARY = codectk_commands()
+
+
+class TestCheck(CommandConformance):
+    spec = CHECK
+
+    def values_to_try(self) -> list[dict[str, Any]]:
+        return [{"indices": [3, 4]}, {"train_dirs": ["one", "with blank"], "crop_scale": [0.5, 0.75]}]
+
+
+class TestSummary(CommandConformance):
+    spec = SUMMARY
+
+    def values_to_try(self) -> list[dict[str, Any]]:
+        return [{"variant": "full-grid", "coeff_count": [3, 0], "channel_scale": [0.5, 1.0], "output": "cost.json"}]
+
 
 PARTS = ("recon", "luma", "cb", "cr", "original")
 

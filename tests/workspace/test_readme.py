@@ -44,7 +44,7 @@ def test_the_command_examples_run(folder: Path) -> None:
     commands = [
         line.strip().split("#")[0].strip() for line in block.splitlines() if line.strip().startswith("codectk ")
     ]
-    assert len(commands) == 14
+    assert len(commands) == 18
     (folder / "run").mkdir()
     Checkpoint.open(WEIGHTS).save(folder / "run" / "weights.safetensors")
     for command in commands:
@@ -58,6 +58,8 @@ def test_the_command_examples_run(folder: Path) -> None:
         )
         assert done.returncode == 0, (command, done.stderr)
     assert (folder / "results" / "report.html").exists()
+    assert (folder / "dct_backbones_check" / "photo_recon.png").exists()
+    assert (folder / "same.ctk").stat().st_size < (folder / "photo.jpg").stat().st_size
 
 
 def test_the_demo_does_what_it_promises(tmp_path: Path) -> None:

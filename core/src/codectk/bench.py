@@ -141,23 +141,27 @@ class Conditions:
     repeats: int = 5
     tell: Callable[[str], None] = lambda _: None
 
-    def times(self, work: Callable[[], object], seconds: float = 0.0) -> tuple[float, ...]:
-        """Wall times of single passes, with all that a CUDA device still has to do for them.
+    def times(self, works: Sequence[Callable[[], object]], seconds: float = 0.0) -> list[tuple[float, ...]]:
+        """Wall times of single passes of each work, with all that a CUDA device still has to do for them.
+
+        Works take turns, so that a machine that grows slower does so for all of them.
 
         Args:
-            work: one pass.
-            seconds: passes are repeated beyond `repeats` until so much time is measured.
+            works: one pass each, to be compared.
+            seconds: passes are repeated beyond `repeats` until so much time is measured of each.
         """
         for _ in range(self.warmup):
-            work()
-        found: list[float] = []
-        while len(found) < self.repeats or sum(found) < seconds:
-            _synchronise(self.device)
-            start = time.perf_counter()
-            work()
-            _synchronise(self.device)
-            found.append(time.perf_counter() - start)
-        return tuple(found)
+            for work in works:
+                work()
+        found: list[list[float]] = [[] for _ in works]
+        while any(len(times) < self.repeats or sum(times) < seconds for times in found):
+            for work, times in zip(works, found, strict=True):
+                _synchronise(self.device)
+                start = time.perf_counter()
+                work()
+                _synchronise(self.device)
+                times.append(time.perf_counter() - start)
+        return [tuple(times) for times in found]
 
 
 def setting_text(setting: Mapping[str, Any]) -> str:

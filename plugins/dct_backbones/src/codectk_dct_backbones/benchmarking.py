@@ -5,13 +5,14 @@ files in memory ─ decode, crop, flip ─ transform ─ forward
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from codectk.bench import Conditions, Spread
 from codectk.device import pick_device
@@ -177,9 +178,8 @@ def _loaded(
     def transform() -> object:
         return preparation(tuple(part.to(subject.device) for part in batch))
 
-    decoding, transforming = (
-        Spread.of(time / len(files) for time in conditions.times(work, options.seconds)) for work in (decode, transform)
-    )
+    found = conditions.times([decode, transform], options.seconds)
+    decoding, transforming = (Spread.of(time / len(files) for time in times) for times in found)
     return {
         "decode": _ms(decoding.median),
         "95 %": _ms(decoding.p95),
@@ -200,25 +200,23 @@ def forward(subject: Subject, options: BenchOptions, conditions: Conditions) -> 
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
     rows: list[dict[str, Any]] = []
     for size in options.batch_sizes:
+        conditions.tell(f"forward, batch {size}")
+        works = []
         for name, network in networks.items():
-            conditions.tell(f"forward, {name}, batch {size}")
             network.to(memory_format=layout)  # type: ignore[call-overload]
             x = [part.to(subject.device, memory_format=layout) for part in _input(name, architecture, size)]
-            spread = Spread.of(_passes(network, Preparation.payload(tuple(x)), subject.device, options, conditions))
+            works.append(partial(network, Preparation.payload(tuple(x))))
+        with torch.inference_mode(), _cast(subject.device, options.amp):
+            spreads = [Spread.of(times) for times in conditions.times(works, options.seconds)]
+        for name, spread in zip(networks, spreads, strict=True):
             row = {"network": name, "batch": size, "median": _ms(spread.median), "95 %": _ms(spread.p95)}
-            rows.append({**row, "pictures/s": round(size / spread.median, 1)})
-        peer = rows[-len(networks)]
-        for row in rows[-len(networks) :]:
-            row["of rgb's"] = round(row["pictures/s"] / peer["pictures/s"], 2)
+            ratio = round(spreads[0].median / spread.median, 2)
+            rows.append({**row, "pictures/s": round(size / spread.median, 1), "of rgb's": ratio})
     return rows
 
 
-def _passes(
-    network: nn.Module, payload: Any, device: torch.device, options: BenchOptions, conditions: Conditions
-) -> tuple[float, ...]:
-    cast = torch.autocast(device.type, torch.bfloat16) if options.amp else nullcontext()
-    with torch.inference_mode(), cast:
-        return conditions.times(lambda: network(payload), options.seconds)
+def _cast(device: torch.device, amp: bool) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, torch.bfloat16) if amp else nullcontext()
 
 
 def _input(name: str, architecture: Architecture, size: int) -> tuple[Tensor, ...]:

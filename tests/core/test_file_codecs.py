@@ -18,13 +18,13 @@ KEEPER = """
 import io
 import numpy as np
 from PIL import Image
-from codectk.codec import Codec, Encoded
+from codectk.codec import Encoded, FileCodec
 from codectk.hookspecs import hookimpl
 from codectk.specs import CodecSpec
 
 CODECTK_API = 1
 
-class Keeper(Codec):
+class Keeper(FileCodec):
     rate_points = (1, 2)
 
     @classmethod

@@ -106,6 +106,10 @@ class Codec(Protocol):
         """
         ...
 
+
+class FileCodec(Codec, Protocol):
+    """A codec of files that hold a picture in a form that an array does not have; see `files` of its spec."""
+
     def encode_file(self, data: bytes, info: ArrayInfo, options: Any) -> Encoded:
         """Code a file that holds a picture in a form that an array does not have, such as a JPEG's coefficients.
 
@@ -120,7 +124,7 @@ class Codec(Protocol):
         Raises:
             CodectkError: it is another kind of file, damaged, or cannot be coded with this setting.
         """
-        raise NotImplementedError
+        ...
 
     def decode_file(self, encoded: Encoded, info: ArrayInfo, options: Any) -> bytes:
         """A file of the kind that the spec's `files` names, of what `encode` or `encode_file` made.
@@ -133,7 +137,7 @@ class Codec(Protocol):
         Raises:
             CodectkError: the segments do not hold such a picture.
         """
-        raise NotImplementedError
+        ...
 
 
 def symbol_check(*symbols: Array) -> int:

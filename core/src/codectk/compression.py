@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from codectk import arrays, container
 from codectk.arrays import Array, ArrayInfo
 from codectk.checkpoint import Checkpoint
-from codectk.codec import Codec, Encoded
+from codectk.codec import Codec, Encoded, FileCodec
 from codectk.container import DIGEST_BYTES, Container, Header
 from codectk.errors import (
     CodectkError,
@@ -142,7 +142,7 @@ class LoadedCodec:
             padded, padded_info = arrays.pad(carrier, carrier_info, self.codec.multiple_of, self.codec.min_size)
             encoded = self.codec.encode(padded, padded_info, options)
         else:
-            encoded = self.codec.encode_file(file, info, options)
+            encoded = cast(FileCodec, self.codec).encode_file(file, info, options)
         if not all(isinstance(segment, bytes) for segment in encoded.segments):  # the length of others may be no bytes
             raise PluginError(
                 f"Codec {self.spec.name} made a segment that is not bytes.",
@@ -210,7 +210,7 @@ class LoadedCodec:
         encoded = self._encoded(file, source, segments)
         options = self._decode_options(options)
         with _told_of(source):
-            return self.codec.decode_file(encoded, file.header.info, options)
+            return cast(FileCodec, self.codec).decode_file(encoded, file.header.info, options)
 
     def _decode_options(self, options: Options | None) -> Options:
         model: type[Options] = self.registered.load(self.spec.decode_options)

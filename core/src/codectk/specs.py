@@ -81,7 +81,7 @@ class CodecSpec:
         lossless: it returns the input exactly at every setting.
         progressive: the first k segments decode to a coarser result, for every k from 1.
         files: endings of the files whose own content it codes, such as `(".jpg", ".jpeg")`; see `encode_file` and
-            `decode_file` of `codectk.codec.Codec`. Pictures in other files are coded as arrays.
+            `decode_file` of `codectk.codec.FileCodec`. Pictures in other files are coded as arrays.
         portability: whether a file decodes to the same symbols on every machine; claimed only with tests to show it.
         guarantees: bounds that hold for every file.
         importer: function that makes weights of codectk from files of another layout, for `codectk import-weights`. It

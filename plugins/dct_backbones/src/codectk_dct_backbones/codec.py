@@ -5,7 +5,7 @@ from typing import Self
 
 from codectk.arrays import Array, ArrayInfo
 from codectk.checkpoint import Checkpoint
-from codectk.codec import Codec, Encoded
+from codectk.codec import Encoded, FileCodec
 from codectk.errors import InputError
 from codectk_dct_backbones import coding
 from codectk_dct_backbones.budget import COEFFICIENTS
@@ -33,7 +33,7 @@ BESIDES = {
 """Marker and first bytes of segments, and what they hold."""
 
 
-class DctCodec(Codec):
+class DctCodec(FileCodec):
     """Follows `codectk.codec.Codec`. All arithmetic of the decoder is on integers."""
 
     rate_points = (1, 4, 9, 16, 25, 36, 49, 64)

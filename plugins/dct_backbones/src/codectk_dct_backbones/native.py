@@ -79,7 +79,7 @@ class Layer(ctypes.Structure):
 def address(x: NDArray[Any]) -> int:
     """Where a contiguous array's first element lies. The array must outlive its use."""
     if x.size and x.flags.writeable:
-        return ctypes.addressof(ctypes.c_char.from_buffer(x))  # x.ctypes.data takes several times as long
+        return ctypes.addressof(ctypes.c_char.from_buffer(x.data))  # x.ctypes.data takes several times as long
     return x.ctypes.data
 
 

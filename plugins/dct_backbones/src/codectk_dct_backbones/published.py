@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from codectk.checkpoint import Checkpoint
 
-ALONE = "Save its network alone where it was made: torch.save({'model': model.state_dict()}, PATH)."
+ALONE = "Save its network alone where it was made: the file of {'model': model.state_dict()}."
 STATES = ("model", "state_dict")
 """Keys under which trainers store the network."""
 

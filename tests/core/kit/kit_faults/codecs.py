@@ -15,7 +15,7 @@ from pydantic import field_serializer
 
 from codectk.arrays import Array, ArrayInfo
 from codectk.checkpoint import Checkpoint
-from codectk.codec import Codec, Encoded, symbol_check
+from codectk.codec import Codec, Encoded, FileCodec, symbol_check
 from codectk.errors import ContainerError, InputError, WeightsError
 from codectk.options import Options, option
 
@@ -574,7 +574,7 @@ class GetsWorse(GoodProgressive):
         return halves[0] ^ halves[1] if len(halves) == 2 else halves[0].copy()
 
 
-class GoodFiles(Good):
+class GoodFiles(Good, FileCodec):
     """Keeps PNG files as they are."""
 
     def encode_file(self, data: bytes, info: ArrayInfo, options: Any) -> Encoded:

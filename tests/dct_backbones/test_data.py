@@ -1,6 +1,7 @@
 """Labelled pictures: folders of classes, caps, crops, augmentation, mixing and batches."""
 
 from collections import Counter
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from codectk_dct_backbones.data.batches import Batches, PixelReader
 from codectk_dct_backbones.data.files import FileReader
 from codectk_dct_backbones.data.generated import Patterns, generated
 from codectk_dct_backbones.data.mixing import cutmix, mixup, mosaic
-from codectk_dct_backbones.data.pixels import decode, draw_box, middle, train_picture
+from codectk_dct_backbones.data.pixels import decode, draw_box, middle, train_picture, training_box
 from codectk_dct_backbones.data.preparation import Preparation
 from codectk_dct_backbones.data.source import Folders, balanced, open_folders
+from codectk_dct_backbones.jpeg.file import read
 from codectk_dct_backbones.plan import Augmentation, Plan
 from codectk_dct_backbones.statistics import load
 from codectk_dct_backbones.train_options import CompressedOptions
@@ -296,3 +298,24 @@ def test_files_are_cropped_and_flipped_as_decoded_pictures_are() -> None:
         pixels = train_picture(decode(data, "x"), 32, plan.augmentation, RNG(seed))
         recomputed = Preparation(architecture, True, None)((torch.from_numpy(pixels)[None],))[0]
         assert np.abs(y - recomputed[0].numpy()).max() < 12  # of 8 times 219
+
+
+def test_aligned_crops_are_whole_blocks_of_the_file() -> None:
+    """Read as they are, even of a coarsely quantised file; and the same part of the decoded picture."""
+    options = CompressedOptions.parse({"variant": "block-stem", "crop": "aligned"})
+    architecture, augmentation = options.architecture(2), options.plan().augmentation
+    image = picture(9, size=(120, 90))
+    file, seen = read(jpeg(image, quality=30)), set()
+    luma = file.planes[0]
+    whole = (luma.blocks * luma.table.astype(np.int32)).reshape(*luma.blocks.shape[:2], 8, 8).swapaxes(2, 3)
+    reader = FileReader(Plan(image_size=64, augmentation=replace(augmentation, flip=0.0)), architecture, True, None)
+    for seed in range(12):
+        y = reader.train(jpeg(image, quality=30), "x", 64, RNG(seed))[0]
+        left, top, width, height = training_box(120, 90, 64, augmentation, RNG(seed))
+        assert (width, height, left % 16, top % 16) == (64, 64, 0, 0)
+        seen.add((left, top))
+        part = whole[top // 8 : top // 8 + 8, left // 8 : left // 8 + 8].reshape(8, 8, 64).transpose(2, 0, 1)
+        np.testing.assert_allclose(y[1:], part[1:] * 219 / 255, atol=1e-3)
+    assert len(seen) > 4
+    small = training_box(120, 50, 64, augmentation, RNG(0))
+    assert small == draw_box(120, 50, augmentation.scale, RNG(0), augmentation.most)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from codectk_dct_backbones.architecture import ModelName
 
 Schedule = Literal["step", "cosine", "exponential"]
+CropMode = Literal["resized", "aligned"]
 
 REFERENCE_BATCH = 256
 """Batch that learning rates of the presets are given for; they grow with it."""
@@ -20,6 +21,8 @@ class Augmentation:
     """What happens to a training picture, in this order, before coefficients are made of it.
 
     Attributes:
+        crop: `resized`, a part of random size and shape, scaled; or `aligned`, as many pixels as the network sees,
+            at a multiple of 16 pixels, where a picture has so many: blocks of a file are then taken as they are.
         auto_augment: one of AutoAugment's pairs of operations for ImageNet.
         scale: smallest share of the picture's area that is cut out.
         most: largest share.
@@ -29,6 +32,7 @@ class Augmentation:
         affine: shifted by up to a tenth and scaled by 0.5 to 1.2, on grey.
     """
 
+    crop: CropMode = "resized"
     auto_augment: bool = False
     scale: float = 0.08
     most: float = 1.0

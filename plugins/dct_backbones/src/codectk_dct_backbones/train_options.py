@@ -20,7 +20,7 @@ from codectk.options import IntList, Options, PathList, option
 from codectk_dct_backbones.architecture import STEMS, Architecture, ModelName, Variant
 from codectk_dct_backbones.budget import resolve
 from codectk_dct_backbones.coefficient_options import CoefficientOptions
-from codectk_dct_backbones.plan import SMALL, Augmentation, Plan, Schedule, preset
+from codectk_dct_backbones.plan import SMALL, Augmentation, CropMode, Plan, Schedule, preset
 from codectk_dct_backbones.ranges import Compat, RangeMode
 
 Coded = Literal["reconstruction", "block-stem", "luma-fusion", "luma-fusion-pruned", "full-grid"]
@@ -249,6 +249,11 @@ class CompressedOptions(CoefficientOptions, ClassifierOptions):
     nesterov: bool = option(False, help="Nesterov's momentum.")
     label_smoothing: float = option(0.0, ge=0, lt=1, help="Share of even targets.")
     mixup: float = option(0.0, ge=0, help="Beta's parameters of mixup, on coefficients; 0 mixes nothing.")
+    crop: CropMode = option(
+        "resized",
+        help="Training pictures: a part of any size and shape, scaled (resized), or whole blocks of a larger one as "
+        "they are (aligned), which loads fastest from JPEG files.",
+    )
 
     @property
     def compressed(self) -> bool:
@@ -274,7 +279,13 @@ class CompressedOptions(CoefficientOptions, ClassifierOptions):
         same: dict[str, Any] = {name: getattr(self, name) for name in (*names, "mixup", "ema", "amp", "original")}
         resize = -(-int(given["image_size"] * 256 / 224) // 8) * 8  # 296 for 256
         return Plan(
-            **given, **same, resize=resize, milestones=self.lr_milestones, gamma=self.lr_gamma, floor=self.eta_min
+            **given,
+            **same,
+            resize=resize,
+            milestones=self.lr_milestones,
+            gamma=self.lr_gamma,
+            floor=self.eta_min,
+            augmentation=Augmentation(crop=self.crop),
         )
 
     def architecture(self, classes: int) -> Architecture:

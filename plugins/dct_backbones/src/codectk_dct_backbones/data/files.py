@@ -4,7 +4,7 @@ import numpy as np
 
 from codectk_dct_backbones.architecture import Architecture
 from codectk_dct_backbones.data.batches import Arrays
-from codectk_dct_backbones.data.pixels import draw_box
+from codectk_dct_backbones.data.pixels import training_box
 from codectk_dct_backbones.jpeg.loading import Crop, centre, load, picture_size
 from codectk_dct_backbones.plan import Plan
 from codectk_dct_backbones.statistics import Statistics
@@ -27,7 +27,7 @@ class FileReader:
         """Y (n, side / 8, side / 8), Cb and Cr (n, side / 16, side / 16), float32."""
         height, width = picture_size(data, name)
         augmentation = self.plan.augmentation
-        left, top, w, h = draw_box(width, height, augmentation.scale, rng, augmentation.most)
+        left, top, w, h = training_box(width, height, side, augmentation, rng)
         flip = bool(rng.random() < augmentation.flip)
         return self._load(data, name, side, Crop(top, left, h, w), flip)
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from codectk.errors import InputError
 from codectk_dct_backbones.data.augment import affine, auto_augment, jitter, soften
+from codectk_dct_backbones.jpeg.loading import UNIT
 from codectk_dct_backbones.plan import Augmentation
 
 RATIOS = (3 / 4, 4 / 3)
@@ -65,6 +66,22 @@ def draw_box(width: int, height: int, scale: float, rng: np.random.Generator, mo
     return (width - w) // 2, (height - h) // 2, w, h
 
 
+def training_box(width: int, height: int, size: int, augmentation: Augmentation, rng: np.random.Generator) -> Box:
+    """The part of a training picture that becomes `size` by `size` pixels.
+
+    Args:
+        width: of the picture.
+        height: of the picture.
+        size: side of the result.
+        augmentation: how it is drawn.
+        rng: draws it.
+    """
+    if augmentation.crop == "aligned" and min(width, height) >= size:
+        left, top = (UNIT * int(rng.integers((side - size) // UNIT + 1)) for side in (width, height))
+        return left, top, size, size
+    return draw_box(width, height, augmentation.scale, rng, augmentation.most)
+
+
 def middle_box(width: int, height: int, resize: int, size: int) -> tuple[float, float, float, float]:
     """What a square from the middle of a scaled picture shows of the picture itself.
 
@@ -95,7 +112,7 @@ def train_picture(image: Image.Image, size: int, augmentation: Augmentation, rng
     """
     if augmentation.auto_augment:
         image = auto_augment(image, rng)
-    left, top, width, height = draw_box(*image.size, augmentation.scale, rng, augmentation.most)
+    left, top, width, height = training_box(*image.size, size, augmentation, rng)
     box = (left, top, left + width, top + height)
     image = image.resize((size, size), Image.Resampling.BILINEAR, box)
     if rng.random() < augmentation.flip:

@@ -82,7 +82,7 @@ def test_the_pipeline_beside_the_public_one(ratio: Ratio) -> None:
             blocks_in_loops(plane[0].numpy(), a)
 
     ours, peer = in_turn(lambda: from_pictures(rgb, statistics=statistics), public)
-    assert ratio("Coefficients of a picture, normalised", ours, "the public pipeline", peer) < 0.6
+    assert ratio("Coefficients of a picture, normalised", ours, "the public pipeline", peer) < 0.8
 
 
 def test_a_small_budget_beside_all_coefficients(ratio: Ratio) -> None:

@@ -183,6 +183,17 @@ def test_trimmed_tensors_hold_the_budgets_channels_and_others_zeros_elsewhere(bu
     assert [x.shape[1] for x in untrimmed(short, budget)] == [64, 64, 64]
 
 
+@pytest.mark.parametrize("range_mode", ["studio", "full"])
+def test_a_plane_of_which_nothing_is_kept_is_grey(range_mode: RangeMode) -> None:
+    for budget in (Budget(64, 0, 0), Budget(0, 64, 64)):
+        found = to_pictures(from_pictures(photo(), budget, range_mode), budget, range_mode)[0]
+        luma = 0.299 * found[0] + 0.587 * found[1] + 0.114 * found[2]
+        if budget.luma:
+            assert float((found - luma).abs().max()) < 1e-3
+        else:
+            assert float((luma - 128).abs().max()) < 1e-2
+
+
 def test_more_coefficients_give_a_nearer_picture() -> None:
     rgb = photo()
     distances = []

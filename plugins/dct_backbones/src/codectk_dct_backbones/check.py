@@ -20,7 +20,7 @@ from codectk.arrays import ArrayInfo
 from codectk.errors import CodectkError, InputError
 from codectk.files import read_bytes, refuse_existing
 from codectk.images import write_image
-from codectk_dct_backbones import dct, planes, statistics
+from codectk_dct_backbones import planes, statistics
 from codectk_dct_backbones.architecture import Architecture
 from codectk_dct_backbones.budget import Budget, channels
 from codectk_dct_backbones.data.batches import PixelReader
@@ -30,18 +30,15 @@ from codectk_dct_backbones.data.pixels import channels_first, decode
 from codectk_dct_backbones.data.preparation import Preparation
 from codectk_dct_backbones.data.source import open_files, open_folders
 from codectk_dct_backbones.jpeg.loading import centre, picture_size
-from codectk_dct_backbones.pipeline import Coefficients
+from codectk_dct_backbones.pipeline import Coefficients, to_planes
 from codectk_dct_backbones.plan import Augmentation, Plan, preset
-from codectk_dct_backbones.ranges import FROM_FULL
+from codectk_dct_backbones.ranges import NEUTRAL
 from codectk_dct_backbones.tool_options import CheckOptions
 
 Doubles = NDArray[np.float64]
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """Luma of red, green and blue."""
-
-NEUTRAL = 128.0
-"""What a plane is filled with of which nothing is kept."""
 
 ROUNDING = 0.25
 """Root mean square difference, in levels of 0 to 255, that is allowed where coefficients are computed of the pixels."""
@@ -131,7 +128,7 @@ class _Checked:
         self.plan = plan_of(options)
         self.original = self._pixels()
         self.coefficients, self.normalised = self._coefficients()
-        self.planes = _planes(self.coefficients, self.budget, options)
+        self.planes = to_planes(self.coefficients, self.budget, options.range_mode)
         self.recon = planes.to_pictures(*self.planes, options.range_mode)[0].double().numpy()
         self.expected = expected(self.original, self.budget)
         self.transposed = expected(self.original, self.budget, transposed=True)
@@ -288,16 +285,6 @@ def _kept(plane: Doubles, count: int, transposed: bool) -> Doubles:
     found = found.swapaxes(2, 3) if transposed else found
     back: Doubles = np.einsum("vy,rcvu,ux->rycx", a, found, a)
     return back.reshape(plane.shape)
-
-
-def _planes(coefficients: Coefficients, budget: Budget, options: CheckOptions) -> tuple[Tensor, Tensor, Tensor]:
-    """Y, Cb and Cr in the range of the coefficients."""
-    found = []
-    for x, count, linear in zip(coefficients, budget.counts, FROM_FULL[options.range_mode], strict=True):
-        plane = dct.inverse(x, channels(count))
-        found.append(plane if count else plane + linear.values(NEUTRAL))
-    y, cb, cr = found
-    return y, cb, cr
 
 
 def _rms(a: Doubles, b: Doubles) -> float:

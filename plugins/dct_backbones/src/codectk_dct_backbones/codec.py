@@ -57,7 +57,7 @@ class DctCodec(FileCodec):
             options: see there.
         """
         file = coding.from_pixels(x, options.quality or QUALITY, SAMPLING[options.subsampling])
-        return coding.pack(file, options.budget)
+        return coding.pack(file, options.budget())
 
     def encode_file(self, data: bytes, info: ArrayInfo, options: EncodeOptions) -> Encoded:
         """Code the coefficients of a JPEG file; with a quality, those of its picture.
@@ -77,7 +77,7 @@ class DctCodec(FileCodec):
         if options.quality is not None:
             return self.encode(coding.pixels(file), info, options)
         _same_chroma(file)
-        encoded = coding.pack(file, options.budget)
+        encoded = coding.pack(file, options.budget())
         left_out = _left_out(data)
         told = (f"{' and '.join(left_out)} beside the picture: left out.",) if left_out else ()
         return replace(encoded, notes={"jpeg_bytes": float(len(data))}, messages=told)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from codectk_dct_backbones import dct, planes
 from codectk_dct_backbones.budget import COEFFICIENTS, Budget, channels
-from codectk_dct_backbones.ranges import Compat, RangeMode
+from codectk_dct_backbones.ranges import FROM_FULL, NEUTRAL, Compat, RangeMode
 from codectk_dct_backbones.statistics import Statistics, check_range
 
 WHOLE = Budget()
@@ -73,9 +73,22 @@ def to_pictures(coefficients: Coefficients, budget: Budget = WHOLE, range_mode: 
     Returns:
         `[B, 3, H, W]`, float, 255 for white; neither rounded nor clipped, and as large as the blocks.
     """
-    parts = zip(coefficients, budget.counts, strict=True)
-    y, cb, cr = (dct.inverse(blocks, channels(count)) for blocks, count in parts)
-    return planes.to_pictures(y, cb, cr, range_mode)
+    return planes.to_pictures(*to_planes(coefficients, budget, range_mode), range_mode)
+
+
+def to_planes(
+    coefficients: Coefficients, budget: Budget = WHOLE, range_mode: RangeMode = "studio"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Y `[B, H, W]`, Cb and Cr `[B, H / 2, W / 2]` of trimmed coefficients, in their range.
+
+    A plane of which nothing is kept is grey.
+    """
+    found = []
+    for x, count, linear in zip(coefficients, budget.counts, FROM_FULL[range_mode], strict=True):
+        plane = dct.inverse(x, channels(count))
+        found.append(plane if count else plane + linear.values(NEUTRAL))
+    y, cb, cr = found
+    return y, cb, cr
 
 
 def untrimmed(coefficients: Coefficients, budget: Budget) -> Coefficients:

@@ -19,6 +19,9 @@ Compat = Literal["none", "original"]
 Numbers = TypeVar("Numbers")
 """A float, an array or a tensor of them."""
 
+NEUTRAL = 128.0
+"""No colour, and the grey of a plane of which nothing is kept, in the full range."""
+
 DC_GAIN = 8
 """The first coefficient of a block over the mean of its pixels."""
 

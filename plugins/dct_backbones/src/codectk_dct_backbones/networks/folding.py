@@ -15,7 +15,7 @@ from codectk_dct_backbones.budget import Budget
 from codectk_dct_backbones.dct import basis, exact
 from codectk_dct_backbones.networks.inputs import as_coefficients, select
 from codectk_dct_backbones.pipeline import Coefficients
-from codectk_dct_backbones.ranges import FROM_FULL, RangeMode
+from codectk_dct_backbones.ranges import FROM_FULL, NEUTRAL, RangeMode
 
 MEAN = (0.485, 0.456, 0.406)
 """Of ImageNet's red, green and blue, with white as 1."""
@@ -31,7 +31,7 @@ class ToPixels(nn.Module):
     """Normalised pixels from coefficients, exactly those of the long way.
 
     Args:
-        budget: which coefficients there are; the others are 0.
+        budget: which coefficients there are; the others are 0, and a plane of none is grey.
         range_mode: of the planes that were transformed.
     """
 
@@ -75,7 +75,8 @@ def _kernels(budget: Budget, range_mode: RangeMode) -> tuple[list[Tensor], Tenso
     for plane, linear in enumerate(FROM_FULL[range_mode]):
         gain = gains[:, plane] * linear.back.scale
         kernels.append(basis(torch.float64)[list(kept[plane])] * gain[:, None, None])
-        bias = bias + gains[:, plane] * (linear.back.values(0.0) - (128 if plane else 0))
+        level = linear.back.values(0.0) if kept[plane] else NEUTRAL  # of what the bias alone stands for
+        bias = bias + gains[:, plane] * (level - (NEUTRAL if plane else 0))
     return kernels, bias
 
 

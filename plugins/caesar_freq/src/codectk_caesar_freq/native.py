@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codectk.compiled import open_library
 from codectk.container import Reader, varint
-from codectk.errors import CodectkError, ContainerError, PluginError
+from codectk.errors import CodectkError, ContainerError
 
 LIBRARY = Path(__file__).parent / "_native.so"
 AXES = 3
@@ -102,12 +103,7 @@ def library() -> ctypes.CDLL:
     Raises:
         PluginError: it was not built, or for another machine.
     """
-    try:
-        lib = ctypes.CDLL(str(LIBRARY))
-    except OSError as error:
-        raise PluginError(
-            f"codectk-caesar-freq's compiled part does not load ({error}).", "Install codectk-caesar-freq again."
-        ) from None
+    lib = open_library(LIBRARY, "codectk-caesar-freq")
     pointer, i32, i64, grid = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.POINTER(Grid)
     lib.caesar_fit.argtypes = [grid, pointer, pointer, ctypes.c_double, i64, pointer, pointer]
     for name, real in (("f32", ctypes.c_float), ("f64", ctypes.c_double)):

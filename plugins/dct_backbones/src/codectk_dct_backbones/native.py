@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from codectk.errors import PluginError
+from codectk.compiled import open_library
 
 LIBRARY = Path(__file__).parent / "_native.so"
 MOST_PLANES = 3
@@ -90,12 +90,7 @@ def library() -> ctypes.CDLL:
     Raises:
         PluginError: it was not built, or for another machine.
     """
-    try:
-        lib = ctypes.CDLL(str(LIBRARY))
-    except OSError as error:
-        raise PluginError(
-            f"codectk-dct-backbones's compiled part does not load ({error}).", "Install codectk-dct-backbones again."
-        ) from None
+    lib = open_library(LIBRARY, "codectk-dct-backbones")
     data, i64, header = ctypes.c_char_p, ctypes.c_int64, ctypes.POINTER(Header)
     lib.jpeg_header.argtypes = [data, i64, header]
     lib.jpeg_read.argtypes = [data, i64, header, ctypes.POINTER(Window), ctypes.POINTER(ctypes.c_void_p)]

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from codectk.errors import PluginError
+from codectk.compiled import open_library
 
 LIBRARY = Path(__file__).parent / "_native.so"
 
@@ -58,12 +58,7 @@ def library() -> ctypes.CDLL:
     Raises:
         PluginError: it was not built, or for another machine.
     """
-    try:
-        lib = ctypes.CDLL(str(LIBRARY))
-    except OSError as error:
-        raise PluginError(
-            f"codectk-frappe's compiled part does not load ({error}).", "Install codectk-frappe again."
-        ) from None
+    lib = open_library(LIBRARY, "codectk-frappe")
     pointer, i32, i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
     model, sources = ctypes.POINTER(Model), ctypes.POINTER(Source)
     for name in ("contexts", "patterns", "mixers"):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from codectk.errors import InputError, OptionsError
 from codectk_dct_backbones.architecture import Architecture
-from codectk_dct_backbones.budget import Budget
+from codectk_dct_backbones.budget import Budget, channels
 from codectk_dct_backbones.model import build
 from codectk_dct_backbones.networks.classifier import Classifier
 from codectk_dct_backbones.networks.cost import macs, parameters
@@ -224,10 +224,39 @@ def test_new_layers_begin_by_the_rule_of_kaiming(variant: str) -> None:
     torch.manual_seed(0)
     network = build(Architecture.parse({"variant": variant, "classes": 100}))
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d) and not name.endswith("refine.3"):
+        if isinstance(module, nn.Conv2d) and not name.endswith("refine.3") and name not in READERS:
             wanted = (2 / (module.out_channels * module.kernel_size[0] ** 2)) ** 0.5
             assert float(module.weight.detach().std()) == pytest.approx(wanted, rel=0.15), name
     assert not network.head.bias.any()
+
+
+READERS = [f"backbone.{name}.0" for name in ("luma", "chroma", "luma_proj", "luma_down", "chroma_proj")]
+"""Convolutions that take coefficients."""
+
+
+@pytest.mark.parametrize("variant", ["block-stem", "luma-fusion", "luma-fusion-pruned", "full-grid"])
+def test_high_frequencies_begin_with_small_weights(variant: str) -> None:
+    torch.manual_seed(0)
+    budget = Budget(luma=64, cb=10, cr=6)
+    network = build(Architecture(variant=variant, budget=budget, classes=10))  # type: ignore[arg-type]
+    found = {name: module for name, module in network.named_modules() if name in READERS}
+    assert len(found) == 2
+    kept = [[*range(64)], [*channels(10), *channels(6)]]
+    for (name, module), order in zip(sorted(found.items(), key=lambda item: "chroma" in item[0]), kept, strict=True):
+        assert isinstance(module, nn.Conv2d), name
+        deviations = module.weight.detach().square().mean((0, 2, 3)).sqrt()
+        falls = torch.tensor([(1 + channel // 8 + channel % 8) ** 2 for channel in order])
+        leveled = deviations * falls
+        assert torch.allclose(leveled, leveled.mean().expand(len(order)), rtol=0.5), name
+        kaiming = (2 / (module.out_channels * module.kernel_size[0] ** 2)) ** 0.5
+        assert float(deviations.square().mean().sqrt()) == pytest.approx(kaiming, rel=0.3), name
+
+
+def test_the_original_gives_all_frequencies_the_same_weights() -> None:
+    torch.manual_seed(0)
+    network = build(Architecture(variant="block-stem", compat="original"))
+    deviations = network.state_dict()["backbone.luma_proj.0.weight"].std((0, 2, 3))
+    assert float(deviations.min() / deviations.max()) > 0.5
 
 
 def test_the_original_leaves_pruned_networks_to_torch() -> None:

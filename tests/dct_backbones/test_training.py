@@ -301,7 +301,7 @@ def test_new_layers_are_drawn_by_kaimings_rule(data: Path) -> None:
         options = CompressedOptions.parse(tiny(data, variant=variant, channel_scale=1.0))
         torch.manual_seed(0)
         model = build(options.architecture(2))
-        weights = [p for name, p in model.named_parameters() if p.dim() == 4 and "res_layers" not in name]
+        weights = [p for name, p in model.named_parameters() if p.dim() == 4 and "fusion" in name]
         for weight in weights:
             fan_out = weight.shape[0] * weight.shape[2] * weight.shape[3]
             assert float(weight.detach().std()) == pytest.approx((2 / fan_out) ** 0.5, rel=0.2)

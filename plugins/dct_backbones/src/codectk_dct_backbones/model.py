@@ -30,6 +30,8 @@ def build(architecture: Architecture) -> Classifier:
         kaiming(_drawn(classifier, architecture))
         if architecture.compat == "none":
             _calm(classifier.head)
+            if isinstance(classifier.backbone, adapters.Adapter):
+                classifier.backbone.favour_low()
     if isinstance(classifier.backbone, adapters.Reconstruction):
         classifier.backbone.start_without()
     return classifier

@@ -10,8 +10,9 @@ All stems give the stages what these expect, at a quarter of the resolution. lum
 widths by the number of luma coefficients.
 """
 
+from collections.abc import Sequence
 from math import sqrt
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812, torch's own name for it
@@ -51,6 +52,19 @@ class Adapter(nn.Module):
         """Of the budget's coefficients."""
         raise NotImplementedError
 
+    def readers(self) -> tuple[nn.Sequential | None, nn.Sequential | None]:
+        """Layers, convolution first, that take normalised coefficients of luma and of chroma, where there are such."""
+        return None, None
+
+    def favour_low(self) -> None:
+        """Scale the fresh weights of what reads coefficients by frequency, see `emphasis`."""
+        budget = self.budget
+        kept = (budget.luma_channels, (*budget.cb_channels, *budget.cr_channels))
+        for layer, channels in zip(self.readers(), kept, strict=True):
+            if layer is not None:
+                weight = cast(Tensor, layer[0].weight).data
+                weight *= emphasis(channels).to(weight).view(1, -1, 1, 1)
+
     def forward(self, payload: Any) -> Tensor:
         """Coefficients, see `as_coefficients` → features `[B, out_channels, H / 32, W / 32]`.
 
@@ -59,6 +73,20 @@ class Adapter(nn.Module):
         """
         device = next(self.parameters()).device
         return self.features(select(as_coefficients(payload, device), self.budget))
+
+
+def emphasis(channels: Sequence[int]) -> Tensor:
+    """What weights of frequencies begin in proportion to, of mean square 1: 1 / (1 + u + v)^2.
+
+    Normalised coefficients have all the same deviation. With equal weights, sums of them would be mostly of high
+    frequencies, which are many, and tell little. This follows how deviations of photographs fall with frequency, so
+    that a network begins as if it took pixels.
+
+    Args:
+        channels: 8 u + v of each.
+    """
+    relative = torch.tensor([1 / (1 + channel // 8 + channel % 8) ** 2 for channel in channels])
+    return relative / relative.square().mean().sqrt()
 
 
 class Reconstruction(Adapter):
@@ -156,6 +184,10 @@ class BlockStem(Fusion):
         chroma = budget.cb + budget.cr
         self.chroma_proj = projection(chroma, width // 2) if chroma else None
 
+    def readers(self) -> tuple[nn.Sequential | None, nn.Sequential | None]:
+        """See `Adapter`."""
+        return self.luma_proj, self.chroma_proj
+
     def features(self, coefficients: Coefficients) -> Tensor:
         """See `Adapter`."""
         parts = []
@@ -182,6 +214,10 @@ class LumaFusion(Fusion):
         super().__init__(backbone, budget, luma, chroma)
         self.luma_down = projection(budget.luma, luma, 2 if all_blocks else 1, 2) if budget.luma else None
         self.chroma_proj = projection(budget.cb + budget.cr, chroma) if budget.cb + budget.cr else None
+
+    def readers(self) -> tuple[nn.Sequential | None, nn.Sequential | None]:
+        """See `Adapter`."""
+        return self.luma_down, self.chroma_proj
 
     def features(self, coefficients: Coefficients) -> Tensor:
         """See `Adapter`."""

@@ -39,6 +39,10 @@ class FullGrid(Adapter):
         self.chroma = _layer(chroma, 4 * chroma_width, 1) if chroma else None
         self.join = _layer(luma_width + chroma_width, 4 * width, 1)
 
+    def readers(self) -> tuple[nn.Sequential | None, nn.Sequential | None]:
+        """See `Adapter`."""
+        return self.luma, self.chroma
+
     def hidden(self, coefficients: Coefficients) -> Tensor:
         """What the second layer gets, `[B, c, H / 8, W / 8]`."""
         parts = []

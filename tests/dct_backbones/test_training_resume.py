@@ -141,33 +141,44 @@ from codectk.registry import get_registry
 from codectk.runs import train
 from codectk.specs import TrainerSpec
 torch.set_num_threads(1)
-for name, values in json.loads(sys.argv[2]).items():
-    registered = get_registry().find(TrainerSpec, "dct_backbones." + name)
-    options = registered.load(registered.spec.options).parse(values)
-    train(registered, options, Path(sys.argv[1]) / name, RunOptions(device="cpu", workers=0))
+name, values = json.loads(sys.argv[2])
+registered = get_registry().find(TrainerSpec, "dct_backbones." + name)
+options = registered.load(registered.spec.options).parse(values)
+train(registered, options, Path(sys.argv[1]) / name, RunOptions(device="cpu", workers=0))
 """
+
+
+def train_in_two_processes(name: str, values: dict[str, Any], folder: Path) -> None:
+    """Processes of their own for each training: a second group of the same ones may find the first one's addresses."""
+    script = folder / "train.py"
+    script.write_text(TRAIN)
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script), str(folder / "two")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, *words, json.dumps([name, values])],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_two_processes_train_one_network_and_count_each_picture_once(values: dict[str, Any], tmp_path: Path) -> None:
     """With five pictures to evaluate, two processes have parts of unlike size; the public code pads."""
-    script = tmp_path / "train.py"
-    script.write_text(TRAIN)
     stats = {"train_dirs": values["train_dirs"], "image_size": 32, "batch_size": 2}
-    asked = {
-        "compressed": {**values, "variant": "block-stem", "compat": "original", "ema": 0, "mixup": 0},
-        "stats": stats,
-    }
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script), str(tmp_path / "two")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, *words, json.dumps(asked)], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    trained = {**values, "variant": "block-stem", "compat": "original", "ema": 0, "mixup": 0}
+    train_in_two_processes("compressed", trained, tmp_path)
+    train_in_two_processes("stats", stats, tmp_path)
     weights = Checkpoint.open(tmp_path / "two" / "compressed" / "weights.safetensors")
     results = json.loads((tmp_path / "two" / "compressed" / "results.json").read_text())
     assert results["count"] == 5
-    evaluated = {**values, "variant": "block-stem", "compat": "original", "ema": 0, "mixup": 0, "eval_only": True}
-    run("compressed", {**evaluated, "pretrained": str(tmp_path / "two" / "compressed")}, tmp_path / "one")
+    run(
+        "compressed",
+        {**trained, "eval_only": True, "pretrained": str(tmp_path / "two" / "compressed")},
+        tmp_path / "one",
+    )
     alone = json.loads((tmp_path / "one" / "results.json").read_text())
     assert alone["loss"] == pytest.approx(results["loss"], rel=1e-5) and alone["top1"] == results["top1"]
     assert weights.config["classes"] == ["blue", "green"]

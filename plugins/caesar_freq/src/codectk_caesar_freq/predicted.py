@@ -35,6 +35,7 @@ COUNTS = (0, 4, 16, 64, 256)
 """Numbers of components to try."""
 
 
+@np.errstate(invalid="ignore")  # NaN among the special values may be signalling ones
 def encode(work: Work, mode: str, layout: Layout, forced: str | None = None) -> tuple[Block, Reached]:
     """The smallest block that keeps to the bound, with the weights' help.
 

@@ -197,8 +197,8 @@ def _large_lengths(segment: bytes, places: int) -> Iterator[bytes]:
 
 
 def _nudged(weights: Checkpoint) -> Checkpoint:
-    """The same weights but for one value."""
-    name = next(n for n, t in weights.tensors.items() if t.size)
+    """The same weights but for one value, of the largest tensor: small ones may hold tables whose sums are checked."""
+    name = max(weights.tensors, key=lambda n: (weights.tensors[n].size, n))
     tensor: Any = weights.tensors[name].copy()
     tensor.flat[0] += 1
     return replace(weights, tensors={**weights.tensors, name: tensor})

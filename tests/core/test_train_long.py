@@ -325,19 +325,38 @@ def test_weights_and_biases_is_asked_for_in_vain_where_it_is_not_installed(tmp_p
 def test_weights_and_biases_gets_what_the_log_gets(tmp_path, monkeypatch):
     calls = []
     module = SimpleNamespace(
-        init=lambda **given: calls.append(("init", given["mode"], given["name"])) or module,
+        init=lambda **given: calls.append(("init", given["mode"], given["project"], given["name"])) or module,
         log=lambda values, step: calls.append((step, values)),
         finish=lambda: calls.append("finish"),
     )
     monkeypatch.setitem(sys.modules, "wandb", module)
     learn(tmp_path / "run", use_wandb=True)
     losses = [float(row[3]) for row in logged(tmp_path / "run")[1:]]
-    assert calls[0] == ("init", "online", "run")
+    assert calls[0] == ("init", "online", "codectk", "run")
     assert calls[1:-1] == [(step, {"loss": loss}) for step, loss in enumerate(losses)]
     assert calls[-1] == "finish"
     calls.clear()
     learn(tmp_path / "dry", wandb_dryrun=True)
-    assert calls[0] == ("init", "offline", "dry")
+    assert calls[0] == ("init", "offline", "codectk", "dry")
+
+
+def test_a_run_is_found_on_weights_and_biases_by_what_was_asked_for(tmp_path, monkeypatch):
+    seen = {}
+    module = SimpleNamespace(init=lambda **given: seen.update(given) or module, log=lambda *_, **__: None)
+    module.finish = lambda: None
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    asked = {"wandb_project": "p", "wandb_entity": "team", "wandb_run_name": "first try", "wandb_tags": "a,b"}
+    learn(tmp_path / "run", use_wandb=True, **asked)
+    names = ("project", "entity", "name", "tags", "id", "resume")
+    assert [seen[name] for name in names] == ["p", "team", "first try", ["a", "b"], "run", "allow"]
+
+
+def test_where_weights_and_biases_is_not_asked_for_its_options_are_said_to_have_no_effect(tmp_path):
+    with Run(tmp_path, settings(wandb_tags=("a",))) as run:
+        run.message("hello")
+        run.save()
+    (path,) = tmp_path.glob("train_*.log")
+    assert "--wandb-tags has no effect without --use-wandb" in path.read_text(encoding="utf-8")
 
 
 def test_weights_are_written_into_the_run_folder_in_place_of_earlier_ones(tmp_path):

@@ -93,17 +93,25 @@ class Boards:
     Args:
         folder: of the run.
         keep_steps: steps over all phases that belong to the saved state.
+        options: under which project, name and tags Weights & Biases gets them, and whether they leave this machine.
         wandb: module of Weights & Biases; None leaves it out.
-        offline: keep what is for Weights & Biases on this machine.
     """
 
-    def __init__(self, folder: Path, keep_steps: int, wandb: Any = None, offline: bool = False) -> None:
+    def __init__(self, folder: Path, keep_steps: int, options: RunOptions, wandb: Any = None) -> None:
         self.tensorboard: Any = SummaryWriter(str(folder), purge_step=keep_steps)
         self.wandb: Any = None
         if wandb is not None:
-            mode = "offline" if offline else "online"
             name = folder.resolve().name
-            self.wandb = wandb.init(project="codectk", name=name, id=name, dir=str(folder), mode=mode, resume="allow")
+            self.wandb = wandb.init(
+                project=options.wandb_project,
+                entity=options.wandb_entity,
+                name=options.wandb_run_name or name,
+                tags=list(options.wandb_tags) or None,
+                id=name,
+                dir=str(folder),
+                mode="offline" if options.wandb_dryrun else "online",
+                resume="allow",
+            )
 
     def write(self, total_steps: int, values: Mapping[str, float]) -> None:
         """Show values at a step, counted over all phases."""
@@ -193,7 +201,11 @@ class RunLog:
         self.file = LogFile()
         self.watchers = (watcher, self.file)
         self._sizes = dict(sizes)
-        self._wandb = find_wandb() if active and (options.use_wandb or options.wandb_dryrun) else None
+        asked = options.use_wandb or options.wandb_dryrun
+        self._wandb = find_wandb() if active and asked else None
+        unused = sorted(name for name in options.changed() if name.startswith("wandb_"))
+        if unused and not asked:
+            self.message(f"--{unused[0].replace('_', '-')} has no effect without --use-wandb")
 
     def table(self, name: str, columns: Sequence[str]) -> Table:
         """See `Run.table`."""
@@ -245,7 +257,7 @@ class RunLog:
             return
         self.table(LOG, ["phase", "step", "seconds", "name", "value"])
         if self.active:
-            self.boards = Boards(self.folder, self.keep_steps, self._wandb, self.options.wandb_dryrun)
+            self.boards = Boards(self.folder, self.keep_steps, self.options, self._wandb)
             self.file.open(self.folder)
 
 

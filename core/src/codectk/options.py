@@ -88,6 +88,14 @@ def option(
     return Field(default, description=help, json_schema_extra=extra, **constraints)
 
 
+def _words(value: Any) -> Any:
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+WordList = Annotated[tuple[str, ...], BeforeValidator(_words)]
+"""A list option of words: `a b c` and `a,b,c` are the same."""
+
+
 class RunOptions(Options):
     """How any training run is carried out; what is learned is up to the trainer's own options.
 
@@ -113,6 +121,10 @@ class RunOptions(Options):
     )
     use_wandb: bool = option(False, cli="-wb --wandb", help="Also log to Weights & Biases.", anytime=True)
     wandb_dryrun: bool = option(False, help="Keep what is logged for Weights & Biases here.", anytime=True)
+    wandb_project: str = option("codectk", min_length=1, help="Project of Weights & Biases.", anytime=True)
+    wandb_entity: str | None = option(None, help="User or team whose project it is; yourself if nobody.", anytime=True)
+    wandb_run_name: str | None = option(None, help="What the run is called there; as its folder.", anytime=True)
+    wandb_tags: WordList = option((), help="Words to find the run by there.", anytime=True)
 
 
 def nested(field: FieldInfo) -> type[Options] | None:
@@ -184,14 +196,6 @@ IntList = Annotated[tuple[int, ...], BeforeValidator(_expand)]
 
 FloatList = Annotated[tuple[float, ...], BeforeValidator(_expand)]
 """A list option of numbers, written like `IntList`."""
-
-
-def _words(value: Any) -> Any:
-    return value.replace(",", " ").split() if isinstance(value, str) else value
-
-
-WordList = Annotated[tuple[str, ...], BeforeValidator(_words)]
-"""A list option of words: `a b c` and `a,b,c` are the same."""
 
 
 def among(known: Collection[str], what: str) -> AfterValidator:

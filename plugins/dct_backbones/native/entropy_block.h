@@ -1,6 +1,6 @@
-/* The coefficients of one block, in the order: how many there are inside (both frequencies above 0) and which, those of the
-   first column and row, the mean. Each group is coded beside what is known of the blocks around, of the same place in planes
-   coded before, and of the groups before it.
+/* The coefficients of one block, in the order: how many there are inside (both frequencies above 0) and which, those of
+   the first column and row, the mean. Each group is coded beside what is known of the blocks around, of the same place
+   in planes coded before, and of the groups before it.
 
    Sources: lepton (D. Horn et al., "The design, implementation, and deployment of a system to transparently compress
    hundreds of petabytes of image files for a file-storage service", NSDI 2017): the order, counts, and continuity over
@@ -82,7 +82,7 @@ INLINE int signed_level(int x) { return x < 0 ? 2 * SIZES - 1 - size_level(x) : 
 INLINE int count_of(int x) { return count_table[least(x, 63)]; }
 INLINE int steps_of(const Plane *p, int at) { return p->table[at] ? p->table[at] : 1; }
 
-/* ---- inside ------------------------------------------------------------------------------------------------------------ */
+/* ---- inside ---------------------------------------------------------------------------------------------------- */
 
 INLINE int code_count(Coder *c, const Site *s, int places, int total, const Counts *first, const Counts *other) {
     Slots *slots = c->model->slots + s->kind;
@@ -126,11 +126,12 @@ INLINE int magnitude_below(const int16_t known[64], int at) {
 INLINE int code_inner(Coder *c, Site *s, int i, int left, int places) {
     Slots *slots = c->model->slots + s->kind;
     int far;
-    const int at = inner_order[i], around = magnitude_near(s, at, &far), below = level_of(magnitude_below(s->known, at));
+    const int at = inner_order[i], around = magnitude_near(s, at, &far);
+    const int below = level_of(magnitude_below(s->known, at));
     const int near = level_of(around), count = count_of(left), value = s->here[at];
     Slot *base[INNER_INPUTS] = {slots->inner_left[i][count], slots->inner_near[near][below],
-                                slots->inner_density[least(16 * left / places, 15)][i / 3], slots->inner_place[i][below],
-                                slots->inner_far[level_of(far)][count]};
+                                slots->inner_density[least(16 * left / places, 15)][i / 3],
+                                slots->inner_place[i][below], slots->inner_far[level_of(far)][count]};
     Mixer *mixers = c->model->mixers[s->kind].inner[count];
     const int length = code_length(c, base, INNER_INPUTS, mixers, STEPS, left == places, 16, bits_of(size_of(value)));
     if (!length) return 0;
@@ -155,19 +156,22 @@ INLINE int code_inside(Coder *c, Site *s, const Counts *first, const Counts *oth
     return total;
 }
 
-/* ---- first column and row ---------------------------------------------------------------------------------------------- */
+/* ---- first column and row -------------------------------------------------------------------------------------- */
 
-INLINE int code_edge_count(Coder *c, const Site *s, int row, int inside, int places, int total, int first, int other) {
+INLINE int code_edge_count(
+    Coder *c, const Site *s, int row, int inside, int places, int total, int first, int other) {
     Slots *slots = c->model->slots + s->kind;
     const int next = s->traces[row]->counts.edge[row], across = s->traces[!row]->counts.edge[row];
     const int beside = s->other ? other : s->first ? first : next;
-    Slot *base[EDGE_COUNT_INPUTS] = {slots->edge_inside[row][count_of(inside)], slots->edge_pair[row][8 * next + across],
+    Slot *base[EDGE_COUNT_INPUTS] = {slots->edge_inside[row][count_of(inside)],
+                                     slots->edge_pair[row][8 * next + across],
                                      slots->edge_else[row][8 * beside + least(count_of(inside), 7)]};
-    return code_number(c, base, EDGE_COUNT_INPUTS, c->model->mixers[s->kind].edge_count[row], bits_of(places), 3, total);
+    Mixer *mixers = c->model->mixers[s->kind].edge_count[row];
+    return code_number(c, base, EDGE_COUNT_INPUTS, mixers, bits_of(places), 3, total);
 }
 
-/* What a coefficient of the edge would be, in 1/8 steps, if the block went on from the next one without a jump: at the first
-   sample, and at the border. */
+/* What a coefficient of the edge would be, in 1/8 steps, if the block went on from the next one without a jump: at the
+   first sample, and at the border. */
 INLINE void continue_over(const Site *s, int row, int i, const int32_t values[64], int expected[2]) {
     const int at = row ? i : 8 * i, cross = row ? 8 : 1, steps = steps_of(s->plane, at);
     for (int which = 0; which < 2; which++) {
@@ -185,12 +189,15 @@ INLINE int magnitude_beside(const int16_t known[64], int at, int i, int stride, 
     return sum;
 }
 
-INLINE int code_edge_sign(Coder *c, const Site *s, int row, int at, int place, int length, const int expected[2], int negative) {
+INLINE int code_edge_sign(
+    Coder *c, const Site *s, int row, int at, int place, int length, const int expected[2], int negative) {
     Slots *slots = c->model->slots + s->kind;
     const int16_t *beside = s->other ? s->other : s->first;
-    const int around = (3 * sign_of(s->near[row][at]) + sign_of(s->near[!row][at])) * 3 + (beside ? sign_of(beside[at]) : 0);
+    const int pair = 3 * sign_of(s->near[row][at]) + sign_of(s->near[!row][at]);
+    const int around = 3 * pair + (beside ? sign_of(beside[at]) : 0);
     Slot *base[SIGN_INPUTS] = {&slots->sign_size[place][signed_level(expected[0])],
-                               &slots->sign_smooth[place][signed_level(expected[1])], &slots->sign_around[place][around],
+                               &slots->sign_smooth[place][signed_level(expected[1])],
+                               &slots->sign_around[place][around],
                                &slots->sign_length[signed_level(expected[0])][least(length, 7)]};
     return decide(c, base, SIGN_INPUTS, &c->model->mixers[s->kind].sign[size_level(expected[0])], negative);
 }
@@ -232,9 +239,10 @@ INLINE int code_edge(Coder *c, Site *s, int row, int inside, const int32_t value
     return total;
 }
 
-/* ---- the mean ---------------------------------------------------------------------------------------------------------- */
+/* ---- the mean -------------------------------------------------------------------------------------------------- */
 
-/* What is expected of it: in 1/8 steps, the spread of expectations, and the difference between those from left and above. */
+/* What is expected of it: in 1/8 steps, the spread of expectations, and the difference between those from left and
+   above. */
 typedef struct {
     int mean, spread, differ;
 } Expected;
@@ -246,7 +254,8 @@ INLINE int code_first(Coder *c, Site *s, const Expected *e) {
     const int rounded = (e->mean + (e->mean < 0 ? -4 : 4)) / 8;
     const int guess = rounded > INT16_MAX ? INT16_MAX : rounded < INT16_MIN ? INT16_MIN : rounded;
     const int value = s->here[0] - guess, spread = least(bits_of(e->spread), 15);
-    const int differ = least(bits_of(size_of(e->differ)), 15), left = s->traces[LEFT]->error, above = s->traces[ABOVE]->error;
+    const int differ = least(bits_of(size_of(e->differ)), 15);
+    const int left = s->traces[LEFT]->error, above = s->traces[ABOVE]->error;
     const int errors = least(bits_of(size_of(left) + size_of(above)), 15), error = least(bits_of(size_of(left)), 15);
     Slot *base[FIRST_INPUTS] = {slots->first_spread[spread], slots->first_differ[spread][differ],
                                 slots->first_errors[spread][errors], slots->first_error[differ][error]};

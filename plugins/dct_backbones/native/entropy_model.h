@@ -87,7 +87,8 @@ INLINE int code_number(Coder *c, Slot *const *base, int count, Mixer *mixers, in
 }
 
 /* A length in bits, `first` at least and `last` at most, as a row of decisions on one more. */
-INLINE int code_length(Coder *c, Slot *const *base, int count, Mixer *mixers, int steps, int first, int last, int length) {
+INLINE int code_length(
+    Coder *c, Slot *const *base, int count, Mixer *mixers, int steps, int first, int last, int length) {
     for (int i = first; i < last; i++) {
         Slot *slots[INPUTS];
         const int step = least(i, steps - 1);
@@ -97,8 +98,8 @@ INLINE int code_length(Coder *c, Slot *const *base, int count, Mixer *mixers, in
     return last;
 }
 
-/* A magnitude of `length` bits. Its bits below the first are coded from the highest, beside where the expected magnitude, in
-   1/8, lies in what is left. */
+/* A magnitude of `length` bits. Its bits below the first are coded from the highest, beside where the expected
+   magnitude, in 1/8, lies in what is left. */
 INLINE int code_rest(Coder *c, int kind, int place, int level, int length, int expected, int magnitude) {
     Slots *s = c->model->slots + kind;
     Mixers *m = c->model->mixers + kind;

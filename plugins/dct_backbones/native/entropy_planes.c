@@ -1,8 +1,8 @@
 /* Entropy coder for the quantised DCT coefficients of a picture's planes, one stream for each.
 
    Adaptive binary range coding, with several contexts mixed for each decision. All arithmetic is on integers, so that
-   every machine writes and reads the same bytes. Every read and write is bounded by the sizes that the caller gives; a damaged
-   stream gives an error or other coefficients, which the check of the symbols finds. */
+   every machine writes and reads the same bytes. Every read and write is bounded by the sizes that the caller gives; a
+   damaged stream gives an error or other coefficients, which the check of the symbols finds. */
 
 #include <stdlib.h>
 
@@ -154,19 +154,20 @@ static int code_plane(Coder *c, const Plane *planes, int index) {
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* Writes the streams of all planes one after the other to `out`, at most `room` bytes, and their sizes. Blocks must be 0 where
-   `kept` is not set; the third plane has the shape of the second, if there is one. */
+/* Writes the streams of all planes one after the other to `out`, at most `room` bytes, and their sizes. Blocks must be
+   0 where `kept` is not set; the third plane has the shape of the second, if there is one. */
 EXPORT int entropy_encode(const Plane *planes, int32_t count, uint8_t *out, int64_t room, int64_t *sizes) {
     Model *model = malloc(sizeof *model);
     if (!model) return NO_MEMORY;
     start_model(model);
     int result = OK;
-    for (int i = 0; i < count && result == OK; i++) {
+    for (int i = 0; i < count; i++) {
         Writer writer = {.range = UINT64_MAX, .out = out, .room = room};
         Coder coder = {.model = model, .writer = &writer};
         result = code_plane(&coder, planes, i);
         finish_writer(&writer);
         if (writer.size > room) result = DAMAGED;
+        if (result != OK) break;
         sizes[i] = writer.size;
         out += writer.size;
         room -= writer.size;

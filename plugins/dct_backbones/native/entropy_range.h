@@ -1,8 +1,8 @@
 /* Adaptive binary range coding. Integers only, so that every machine writes and reads the same bytes.
 
-   The coder keeps a range of 64 bits; a decision with chance p (of a 1, in 1/65536) splits it, and four bytes are written
-   when less than 32 bits are left. Carries are settled in the bytes already written. Zeros at the end of a stream are not
-   stored, at most MOST_LEFT_OUT of them; a decoder that needs more has met a damaged stream. */
+   The coder keeps a range of 64 bits; a decision with chance p (of a 1, in 1/65536) splits it, and four bytes are
+   written when less than 32 bits are left. Carries are settled in the bytes already written. Zeros at the end of a
+   stream are not stored, at most MOST_LEFT_OUT of them; a decoder that needs more has met a damaged stream. */
 
 #ifndef ENTROPY_RANGE_H
 #define ENTROPY_RANGE_H

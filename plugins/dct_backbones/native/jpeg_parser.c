@@ -18,9 +18,8 @@ typedef struct {
 static int32_t two(const uint8_t *at) { return at[0] << 8 | at[1]; }
 
 int jpeg_open(Parser *parser, const uint8_t *data, int64_t size, int tables_wanted) {
-    if (size < 4 || data[0] != 0xFF || data[1] != SOI) return JPEG_NO_JPEG;
     parser->data = data, parser->size = size, parser->at = 2, parser->tables_wanted = tables_wanted;
-    parser->framed = parser->jfif = parser->restart_interval = parser->scans = parser->restart = 0;
+    parser->framed = parser->jfif = parser->exif = parser->restart_interval = parser->scans = parser->restart = 0;
     parser->adobe = -1, parser->segment = NULL;
     memset(parser->quantiser_defined, 0, sizeof parser->quantiser_defined);
     memset(&parser->header, 0, sizeof parser->header);
@@ -28,7 +27,7 @@ int jpeg_open(Parser *parser, const uint8_t *data, int64_t size, int tables_want
     memset(parser->latched, 0, sizeof parser->latched);
     parser->header.orientation = 1;
     for (int i = 0; i < 8; i++) parser->huffman[i / 4][i % 4].defined = 0;
-    return JPEG_OK;
+    return size < 4 || data[0] != 0xFF || data[1] != SOI ? JPEG_NO_JPEG : JPEG_OK;
 }
 
 /* The next marker; what lies between segments is passed over, as other readers do. */
@@ -84,9 +83,11 @@ static int read_huffman(Parser *parser, Segment s) {
     return JPEG_OK;
 }
 
-/* Orientation of EXIF (tag 0x0112 of the first directory of a TIFF file); whatever does not fit is passed over. */
+/* Orientation of EXIF (tag 0x0112 of the first directory of a TIFF file); whatever does not fit is passed over. As in
+   other readers the first segment counts, and none behind the first scan. */
 static void read_exif(Parser *parser, Segment s) {
-    if (s.left < 14 || memcmp(s.at, "Exif\0\0", 6)) return;
+    if (parser->exif || parser->scans || s.left < 14 || memcmp(s.at, "Exif\0\0", 6)) return;
+    parser->exif = 1;
     const uint8_t *tiff = s.at + 6;
     const int64_t size = s.left - 6;
     const int big = tiff[0] == 'M';

@@ -14,7 +14,7 @@ typedef struct {
     const uint8_t *data;
     int64_t size, at;
     int32_t tables_wanted; /* whether Huffman tables are read */
-    int32_t framed, jfif, adobe; /* `adobe`: its transform, or -1 */
+    int32_t framed, jfif, exif, adobe; /* `adobe`: its transform, or -1 */
     int32_t restart_interval, scans;
     int32_t quantiser_defined[4];
     uint16_t quantisers[4][BLOCK];

@@ -60,6 +60,19 @@ INLINE void put_value(Sink *sink, int32_t value, int32_t size) {
 
 /* ---- codes ----------------------------------------------------------------------------------------------------- */
 
+/* Numbers of codes by length, none above 16 any more, without that of ones. */
+static void shorten(int32_t lengths[CODES]) {
+    for (int i = CODES - 1; i > LONGEST; i--)
+        while (lengths[i]) {
+            int j = i - 2;
+            while (!lengths[j]) j--;
+            lengths[i] -= 2, lengths[i - 1]++, lengths[j + 1] += 2, lengths[j]--;
+        }
+    int longest = LONGEST;
+    while (longest && !lengths[longest]) longest--;
+    lengths[longest]--;
+}
+
 /* Lengths of the best codes of at most 16 bits, none of ones only (T.81, K.2). */
 static void choose_lengths(Codes *codes) {
     int32_t size[CODES] = {0}, other[CODES], lengths[CODES] = {0};
@@ -88,15 +101,7 @@ static void choose_lengths(Codes *codes) {
     }
     for (int i = 0; i < CODES; i++)
         if (size[i]) lengths[size[i]]++;
-    for (int i = CODES - 1; i > LONGEST; i--)
-        while (lengths[i]) {
-            int j = i - 2;
-            while (!lengths[j]) j--;
-            lengths[i] -= 2, lengths[i - 1]++, lengths[j + 1] += 2, lengths[j]--;
-        }
-    int longest = LONGEST;
-    while (longest && !lengths[longest]) longest--;
-    lengths[longest]--;
+    shorten(lengths);
     for (int i = 1; i <= LONGEST; i++) codes->lengths[i] = (uint8_t)lengths[i];
     codes->symbol_count = 0;
     for (int i = 1; i < CODES; i++)

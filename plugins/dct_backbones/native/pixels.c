@@ -1,9 +1,9 @@
-/* Planes of quantised DCT coefficients as pixels, in integers: the same picture on every machine, and the one that libjpeg
-   makes of the same file with its default settings.
+/* Planes of quantised DCT coefficients as pixels, in integers: the same picture on every machine, and the one that
+   libjpeg makes of the same file with its default settings.
 
    Sources: C. Loeffler, A. Ligtenberg, G. Moschytz, "Practical fast 1-D DCT algorithms with 11 multiplications", ICASSP
-   1989, with the constants of 13 bits of libjpeg's accurate integer transform; its triangle filter for halved chroma; and
-   ITU-T T.871 (JFIF) for colour. */
+   1989, with the constants of 13 bits of libjpeg's accurate integer transform; its triangle filter for halved chroma;
+   and ITU-T T.871 (JFIF) for colour. */
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -49,16 +49,18 @@ static void block_pixels(const int16_t *block, const uint16_t *table, uint8_t *o
 }
 
 /* (rows 8) x (columns 8) samples of a plane. */
-EXPORT void pixels_of_blocks(const int16_t *blocks, const uint16_t *table, int64_t rows, int64_t columns, uint8_t *out) {
+EXPORT void pixels_of_blocks(
+    const int16_t *blocks, const uint16_t *table, int64_t rows, int64_t columns, uint8_t *out) {
     for (int64_t y = 0; y < rows; y++)
         for (int64_t x = 0; x < columns; x++)
             block_pixels(blocks + 64 * (y * columns + x), table, out + (8 * y * columns + x) * 8, 8 * columns);
 }
 
-/* ---- chroma to full size ------------------------------------------------------------------------------------------------ */
+/* ---- chroma to full size --------------------------------------------------------------------------------------- */
 
 /* A row of `n` weighted sums, in 1/`scale`, to twice as many pixels: 3/4 of the nearer and 1/4 of the farther one. */
-static void double_row(const int32_t *sum, int64_t n, int32_t scale, int32_t round_left, int32_t round_right, uint8_t *out) {
+static void double_row(
+    const int32_t *sum, int64_t n, int32_t scale, int32_t round_left, int32_t round_right, uint8_t *out) {
     for (int64_t x = 0; x < n; x++) {
         const int32_t left = x ? sum[x - 1] : sum[x], right = x + 1 < n ? sum[x + 1] : sum[x];
         out[2 * x] = (uint8_t)((3 * sum[x] + left + round_left) / (4 * scale));
@@ -66,11 +68,13 @@ static void double_row(const int32_t *sum, int64_t n, int32_t scale, int32_t rou
     }
 }
 
-/* A plane of `height` x `width` samples, `stride` apart, at `down` x `across` times its size; 2 by the triangle filter, others by
-   repetition. `out` has (height down) x (width across) places. */
-EXPORT int pixels_enlarge(const uint8_t *in, int64_t height, int64_t width, int64_t stride, int32_t down, int32_t across, uint8_t *out) {
+/* A plane of `height` x `width` samples, `stride` apart, at `down` x `across` times its size; 2 by the triangle filter,
+   others by repetition. `out` has (height down) x (width across) places. */
+EXPORT int pixels_enlarge(
+    const uint8_t *in, int64_t height, int64_t width, int64_t stride, int32_t down, int32_t across, uint8_t *out) {
     const int64_t wide = width * across;
-    const int smooth_across = across == 2 && down <= 2 && width > 2, smooth_down = down == 2 && (across == 1 || smooth_across);
+    const int smooth_across = across == 2 && down <= 2 && width > 2;
+    const int smooth_down = down == 2 && (across == 1 || smooth_across);
     int32_t *sum = malloc((size_t)width * sizeof *sum);
     if (!sum) return NO_MEMORY;
     for (int64_t y = 0; y < height * down; y++, out += wide) {
@@ -90,7 +94,7 @@ EXPORT int pixels_enlarge(const uint8_t *in, int64_t height, int64_t width, int6
     return 0;
 }
 
-/* ---- colour ------------------------------------------------------------------------------------------------------------- */
+/* ---- colour ---------------------------------------------------------------------------------------------------- */
 
 /* `n` pixels of planes Y, Cb, Cr to red, green and blue side by side. */
 EXPORT void pixels_rgb(const uint8_t *luma, const uint8_t *cb, const uint8_t *cr, int64_t n, uint8_t *out) {

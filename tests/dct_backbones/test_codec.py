@@ -1,6 +1,7 @@
 """The codec `dct`: what it keeps, and what it decodes to."""
 
 import io
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from codectk.arrays import ArrayInfo
-from codectk.codec import symbol_check
+from codectk.codec import Encoded, symbol_check
 from codectk.compression import LoadedCodec, load_codec
 from codectk.container import Container, unpack
 from codectk.errors import CodectkError, ContainerError, DesyncError, InputError, OptionsError
@@ -20,9 +21,10 @@ from codectk_dct_backbones.jpeg.file import JpegFile, Plane, read
 from codectk_dct_backbones.jpeg.writing import write
 from codectk_dct_backbones.native_entropy import decode_planes, encode_planes
 
-from .jpeg_files import picture, saved
+from .jpeg_files import picture, random_file, saved
 
 ALL = (1 << 64) - 1
+RGB_40_50 = ArrayInfo("image/rgb8", (40, 50, 3))
 
 FILES = {
     "4:4:4": {"subsampling": 0},
@@ -229,16 +231,44 @@ def test_what_cannot_be_recoded_is_refused_by_name(dct, name, message):
         dct.compress(x, ArrayInfo("image/rgb8", x.shape), file=bad)
 
 
-def test_what_is_left_out_of_a_file_is_told(dct):
-    image = picture(24, 24)
-    x = np.asarray(image)
-    exif = Image.Exif()
-    exif[0x010F] = "A maker of cameras"
-    exif[0x0112] = 1
-    whole = saved(image, exif=exif, comment="taken on a Tuesday, at noon, in the rain")
-    info = ArrayInfo("image/rgb8", x.shape)
-    assert dct.compress(x, info, file=whole).messages == ("EXIF and a comment beside the picture: left out.",)
-    assert dct.compress(x, info, file=saved(image, orientation=3)).messages == ()
+@pytest.mark.parametrize("factors", [((1, 1), (4, 4), (4, 4)), ((4, 4),) * 3])
+@pytest.mark.parametrize("shape", [(1, 1 << 26), (1 << 26, 1)])
+def test_strips_that_take_far_more_coefficients_than_pixels_are_refused(factors, shape):
+    params = {"quality": 50, "sampling": [list(pair) for pair in factors], "kept": [0, 0, 0]}
+    tracemalloc.start()
+    with pytest.raises(InputError, match="A strip of"):
+        coding.unpack(Encoded(params, (b"",)), ArrayInfo("image/rgb8", (*shape, 3)))
+    with pytest.raises(InputError, match="A strip of"):
+        coding.block_shapes(*shape, coding.USUAL[3])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+    for side in (1, 8, 9, 65535):
+        assert coding.block_shapes(side, 65535, factors)
+
+
+def test_the_entropy_coder_takes_no_planes_that_it_would_read_beyond():
+    blocks, table = np.zeros((2, 2, 64), np.int16), np.ones(64, np.uint16)
+    for planes in ([blocks, blocks[:1], blocks], [blocks] * 4):
+        with pytest.raises(ValueError, match="three planes at most"):
+            encode_planes(planes, [table] * len(planes), [ALL] * len(planes))
+
+
+def test_samplings_that_are_no_whole_numbers_come_back_as_files_alone(dct):
+    file = random_file(((3, 1), (2, 1), (2, 1)), 40, 50)
+    coded_file = unpack(dct.compress(np.zeros((40, 50, 3), np.uint8), RGB_40_50, file=write(file)).data)
+    assert same(read(dct.decompress_file(coded_file)), file)
+    with pytest.raises(InputError, match=r"no whole number.*-o NAME.jpg"):
+        dct.decompress(coded_file)
+
+
+def test_info_tells_nothing_that_makes_no_sense(dct):
+    file = coded(dct, saved(picture(24, 24)))
+    for params in ({"orientation": "\x1b[31m"}, {"orientation": 9}, {"colour": 3}, {"kept": [65, 1, 1]}):
+        with pytest.raises(ContainerError):
+            details(replace(file.header, params={**file.header.params, **params}), file.segments)
+    odd = replace(file.header, params={**file.header.params, "progressive": "\x1b"})
+    assert details(odd, file.segments)["progressive"] is False
 
 
 def test_chroma_of_two_sizes_is_refused(dct):

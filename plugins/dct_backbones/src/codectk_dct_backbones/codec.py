@@ -9,8 +9,9 @@ from codectk.codec import Encoded, FileCodec
 from codectk.errors import InputError
 from codectk_dct_backbones import coding
 from codectk_dct_backbones.budget import COEFFICIENTS
-from codectk_dct_backbones.jpeg import writing
 from codectk_dct_backbones.jpeg.file import JpegFile, read
+from codectk_dct_backbones.jpeg.metadata import MOST_BYTES, taken, without_colour
+from codectk_dct_backbones.jpeg.writing import usual_metadata, write
 from codectk_dct_backbones.options import EncodeOptions, Subsampling
 
 QUALITY = 90
@@ -21,16 +22,6 @@ SAMPLING: dict[Subsampling, coding.Factors] = {
     "4:2:2": ((2, 1), (1, 1), (1, 1)),
     "4:2:0": ((2, 2), (1, 1), (1, 1)),
 }
-
-START_OF_SCAN, ORIENTATION_ALONE = 0xDA, 36
-BESIDES = {
-    b"\xe1Exif\0": "EXIF",
-    b"\xe1http://ns.adobe.com/": "XMP",
-    b"\xe2ICC_PROFILE\0": "a colour profile",
-    b"\xedPhotoshop": "Photoshop's data",
-    b"\xfe": "a comment",
-}
-"""Marker and first bytes of segments, and what they hold."""
 
 
 class DctCodec(FileCodec):
@@ -55,12 +46,15 @@ class DctCodec(FileCodec):
             x: uint8 (H, W, 3).
             info: its kind and shape.
             options: see there.
+
+        Raises:
+            InputError: it is a strip of a million pixels' length or more.
         """
         file = coding.from_pixels(x, options.quality or QUALITY, SAMPLING[options.subsampling])
         return coding.pack(file, options.budget())
 
     def encode_file(self, data: bytes, info: ArrayInfo, options: EncodeOptions) -> Encoded:
-        """Code the coefficients of a JPEG file; with a quality, those of its picture.
+        """Code the coefficients of a JPEG file, with a quality those of its picture, and its metadata.
 
         Args:
             data: the file.
@@ -71,16 +65,23 @@ class DctCodec(FileCodec):
             InputError: it is no JPEG file or of a kind that is not read, damaged, or shows another picture.
         """
         file = read(data, name="The file")
-        shown = (file.width, file.height) if file.orientation >= coding.TURNED else (file.height, file.width)
-        if shown != info.shape[:2]:
-            raise InputError(f"The file shows {shown}, not {info.shape[:2]}.", "Copy or download it again.")
+        if (file.height, file.width) != coding.stored_size(info, file.orientation):
+            raise InputError(
+                f"The file shows {file.width} x {file.height} pixels with orientation {file.orientation}, "
+                f"not {info.shape[1]} x {info.shape[0]}.",
+                "Convert it to PNG first.",
+            )
+        kept, left_out = taken(data) if options.metadata else (b"", ())
         if options.quality is not None:
-            return self.encode(coding.pixels(file), info, options)
+            file, kept = _coded_anew(file, options.quality, options.subsampling), without_colour(kept)
         _same_chroma(file)
-        encoded = coding.pack(file, options.budget())
-        left_out = _left_out(data)
-        told = (f"{' and '.join(left_out)} beside the picture: left out.",) if left_out else ()
-        return replace(encoded, notes={"jpeg_bytes": float(len(data))}, messages=told)
+        if len(kept) > MOST_BYTES:
+            kept, left_out = b"", (f"{len(kept)} bytes of metadata", *left_out)
+        kept = b"" if kept == usual_metadata(file) else kept
+        encoded = coding.pack(file, options.budget(), kept)
+        notes = {"jpeg_bytes": len(data), "metadata_bytes": len(kept)}
+        told = (f"Left out: {', '.join(left_out)}.",) if left_out else ()
+        return replace(encoded, notes={name: float(count) for name, count in notes.items()}, messages=told)
 
     def decode(self, encoded: Encoded, info: ArrayInfo, options: object) -> Array:
         """The picture, uint8 (H, W, 3), pixel for pixel as libjpeg would decode the JPEG file.
@@ -89,31 +90,24 @@ class DctCodec(FileCodec):
             ContainerError: these are no segments of such a picture.
             DesyncError: the coefficients are not those that were encoded.
         """
-        return coding.pixels(coding.unpack(encoded, info))
+        file, _ = coding.unpack(encoded, info)
+        return coding.pixels(file)
 
     def decode_file(self, encoded: Encoded, info: ArrayInfo, options: object) -> bytes:
-        """A JPEG file of these coefficients, tables, sampling and orientation.
+        """A JPEG file of these coefficients, tables, sampling and orientation, and of the metadata that were kept.
 
         Raises:
-            InputError: no JPEG file can hold such a picture.
+            InputError: no JPEG file can hold such a picture, or not with such metadata.
             ContainerError, DesyncError: see `decode`.
         """
-        file = coding.unpack(encoded, info)
-        return writing.write(file, progressive=file.progressive)
+        file, kept = coding.unpack(encoded, info)
+        return write(file, progressive=file.progressive, metadata=kept)
 
 
-def _left_out(data: bytes) -> list[str]:
-    """What a file holds besides its picture, in segments before it; EXIF of no more than an orientation is not told."""
-    found: list[str] = []
-    at = 2
-    while data[at : at + 1] == b"\xff" and data[at + 1] != START_OF_SCAN:
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if length > ORIENTATION_ALONE:
-            found += [
-                name for mark, name in BESIDES.items() if data.startswith(mark[1:], at + 4) and data[at + 1] == mark[0]
-            ]
-        at += 2 + max(length, 2)
-    return list(dict.fromkeys(found))
+def _coded_anew(file: JpegFile, quality: int, subsampling: Subsampling) -> JpegFile:
+    """The picture of a file by other tables, no more turned than it was, as its EXIF says."""
+    stored = coding.pixels(replace(file, orientation=1))
+    return replace(coding.from_pixels(stored, quality, SAMPLING[subsampling]), orientation=file.orientation)
 
 
 def _same_chroma(file: JpegFile) -> None:

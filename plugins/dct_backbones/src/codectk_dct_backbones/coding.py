@@ -1,12 +1,13 @@
 """Coefficients of a picture as params and segments of a `.ctk` file, and back.
 
-JpegFile ─ drop what the budget leaves out ─ one stream a plane ─> params, segments
-params, segments, size of the picture ─> JpegFile ─> pixels
+JpegFile ─ drop what the budget leaves out ─ one stream a plane ─> params, segments <─ metadata
+params, segments, size of the picture ─> JpegFile, metadata ─> JPEG file, or pixels
 
 Params, each left out where it has its usual value: `quality` (without it, the first segment begins with the tables),
 `kept` (counts of Y, Cb and Cr; usually all 64), `sampling` (factors h, v of each plane; usually those of 4:2:0),
 `colour` ("ycc"), `orientation` (1), `progressive` (false). The tables are a zlib stream behind its length (u16): 64
-steps (u16, little endian) of each plane in natural order.
+steps (u16, little endian) of each plane in natural order. One segment more than there are planes holds metadata, see
+`jpeg.metadata`; bitstream version 1 has none.
 """
 
 import zlib
@@ -20,6 +21,7 @@ from codectk.codec import Encoded, symbol_check
 from codectk.errors import ContainerError, InputError
 from codectk_dct_backbones import quality as tables_by
 from codectk_dct_backbones.budget import COEFFICIENTS, Budget, channels
+from codectk_dct_backbones.jpeg import metadata as metadata_by
 from codectk_dct_backbones.jpeg.file import COLOURS, Colour, JpegFile, Plane
 from codectk_dct_backbones.native_entropy import (
     Blocks,
@@ -39,11 +41,19 @@ USUAL: dict[int, Factors] = {1: ((1, 1),), 3: ((2, 2), (1, 1), (1, 1))}
 TURNED = 5
 """Orientations from this on exchange height and width."""
 
+MOST_PADDING = 1 << 24
+"""Coefficients of blocks outside the picture; only strips of a million pixels' length and more have so many."""
+
 _DAMAGED = "Copy or download the file again."
 
 
-def pack(file: JpegFile, budget: Budget) -> Encoded:
+def pack(file: JpegFile, budget: Budget, metadata: bytes = b"") -> Encoded:
     """Params and segments of a picture's coefficients, of those that the budget keeps.
+
+    Args:
+        file: the picture.
+        budget: which coefficients are kept.
+        metadata: segments to keep beside it, see `jpeg.metadata`.
 
     Raises:
         CodectkError: the streams would be larger than the coefficients.
@@ -65,12 +75,14 @@ def pack(file: JpegFile, budget: Budget) -> Encoded:
     if quality is None:
         packed = zlib.compress(np.stack(tables).astype("<u2").tobytes(), 9)
         streams[0] = len(packed).to_bytes(2, "little") + packed + streams[0]
+    if metadata:
+        streams.append(metadata_by.pack(metadata))
     stored = {name: value for name, value in params.items() if value is not None}
     return Encoded(stored, tuple(streams), symbol_check(*blocks))
 
 
-def unpack(encoded: Encoded, info: ArrayInfo) -> JpegFile:
-    """The coefficients of a picture; planes whose segments are missing are 0.
+def unpack(encoded: Encoded, info: ArrayInfo) -> tuple[JpegFile, bytes]:
+    """The coefficients of a picture and its metadata; planes whose segments are missing are 0.
 
     Args:
         encoded: of `pack`, as read from a file, which may be hostile.
@@ -78,19 +90,21 @@ def unpack(encoded: Encoded, info: ArrayInfo) -> JpegFile:
 
     Raises:
         ContainerError: these are no params and segments of such a picture.
+        InputError: see `block_shapes`.
         DesyncError: the coefficients are not those that were encoded.
     """
     params, segments = encoded.params, encoded.segments
-    colour, orientation = colour_of(params), _number(params, "orientation", 1, 1, 8)
+    colour, orientation = colour_of(params), orientation_of(params)
     factors = factors_of(params, colour)
+    metadata = metadata_of(segments, len(factors))
     tables, streams = tables_of(params, segments, len(factors))
     counts = counts_of(params, len(factors))
-    height, width = info.shape[1::-1] if orientation >= TURNED else info.shape[:2]
+    height, width = stored_size(info, orientation)
     shapes, shown = block_shapes(height, width, factors)
     blocks = decode_planes(shapes, tables, [kept_mask(count) for count in counts], streams)
     encoded.verify(*blocks)
     planes = zip(blocks, factors, tables, shown, strict=True)
-    return JpegFile(
+    file = JpegFile(
         height=height,
         width=width,
         planes=tuple(Plane(x, h, v, table, part) for x, (h, v), table, part in planes),
@@ -98,6 +112,7 @@ def unpack(encoded: Encoded, info: ArrayInfo) -> JpegFile:
         colour=colour,
         progressive=params.get("progressive") is True,
     )
+    return file, metadata
 
 
 def kept_mask(count: int) -> int:
@@ -111,9 +126,19 @@ def sampling_of(file: JpegFile) -> Factors:
 
 
 def block_shapes(height: int, width: int, factors: Factors) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Rows and columns of blocks of each plane: of whole MCUs, and of those that the picture covers."""
+    """Rows and columns of blocks of each plane: of whole MCUs, and of those that the picture covers.
+
+    Raises:
+        InputError: far more of them are outside the picture than inside, as of one row of millions of pixels.
+    """
     most_h, most_v = (max(factor) for factor in zip(*factors, strict=True))
     rows, columns = -(-height // (8 * most_v)), -(-width // (8 * most_h))
+    coefficients = COEFFICIENTS * rows * columns * sum(h * v for h, v in factors)
+    if coefficients > len(factors) * height * width + MOST_PADDING:
+        raise InputError(
+            f"A strip of {width} x {height} pixels takes {coefficients} coefficients.",
+            "Cut it into shorter ones.",
+        )
     shown = [(-(-height * v // (8 * most_v)), -(-width * h // (8 * most_h))) for h, v in factors]
     return [(rows * v, columns * h) for h, v in factors], shown
 
@@ -128,7 +153,7 @@ def pixels(file: JpegFile) -> Pixels:
         if most_h % h or most_v % v:
             raise InputError(
                 f"Planes are sampled {h} x {v} in {most_h} x {most_v}, which is no whole number.",
-                "Convert the file to an ordinary JPEG first.",
+                "Leave --quality out, and decode to a JPEG file (-o NAME.jpg), which holds the same.",
             )
         same = (h, v) == (most_h, most_v)
         plain = plain if same else enlarge(plain, most_v // v, most_h // h)
@@ -149,6 +174,9 @@ def from_pixels(x: Array, quality: int, factors: Factors) -> JpegFile:
     """The coefficients of a picture (H, W, 3); of one plane where its channels are equal.
 
     Colour as of ITU-T T.871, chroma by means of pixels, quantiser's steps by `quality`.
+
+    Raises:
+        InputError: see `block_shapes`.
     """
     height, width = x.shape[:2]
     if (x == x[:, :, :1]).all():
@@ -193,6 +221,21 @@ def _kept_blocks(blocks: Blocks, count: int) -> Blocks:
     return np.ascontiguousarray(blocks * kept)
 
 
+def stored_size(info: ArrayInfo, orientation: int) -> tuple[int, int]:
+    """Height and width, before the picture is turned as the orientation says, of what is shown."""
+    height, width = info.shape[:2]
+    return (width, height) if orientation >= TURNED else (height, width)
+
+
+def orientation_of(params: dict[str, Any]) -> int:
+    """How the stored picture is to be turned, as of EXIF.
+
+    Raises:
+        ContainerError: it is outside 1 to 8.
+    """
+    return _number(params, "orientation", 1, 1, 8)
+
+
 def colour_of(params: dict[str, Any]) -> Colour:
     """What the planes are.
 
@@ -234,17 +277,26 @@ def counts_of(params: dict[str, Any], planes: int) -> tuple[int, ...]:
     return tuple(_in_range(count, 0, COEFFICIENTS, "kept") for count in given)
 
 
-def tables_of(params: dict[str, Any], segments: Sequence[bytes], planes: int) -> tuple[list[Table], list[bytes]]:
-    """Steps of each plane's quantiser, and the streams without what stands before the first.
+def metadata_of(segments: Sequence[bytes], planes: int) -> bytes:
+    """The metadata behind the planes' segments, empty where there are none.
 
     Raises:
-        ContainerError: they are damaged, or there are more segments than planes, or none.
+        ContainerError: they are damaged.
     """
-    if not 1 <= len(segments) <= planes:
+    return metadata_by.unpack(segments[planes]) if len(segments) > planes else b""
+
+
+def tables_of(params: dict[str, Any], segments: Sequence[bytes], planes: int) -> tuple[list[Table], list[bytes]]:
+    """Steps of each plane's quantiser, and the planes' streams without what stands before the first.
+
+    Raises:
+        ContainerError: they are damaged, or there are more segments than those of planes and metadata, or none.
+    """
+    if not 1 <= len(segments) <= planes + 1:
         raise ContainerError(f"There are {len(segments)} segments of {planes} planes.", _DAMAGED)
+    first, *others = segments[:planes]
     if "quality" in params:
-        return tables_by.standard(_number(params, "quality", 0, 1, 100), planes), list(segments)
-    first = segments[0]
+        return tables_by.standard(_number(params, "quality", 0, 1, 100), planes), [first, *others]
     end = 2 + int.from_bytes(first[:2], "little")
     try:
         plain = zlib.decompressobj().decompress(first[2:end], 2 * COEFFICIENTS * planes + 1)
@@ -253,7 +305,7 @@ def tables_of(params: dict[str, Any], segments: Sequence[bytes], planes: int) ->
     if len(plain) != 2 * COEFFICIENTS * planes:
         raise ContainerError("The quantiser's tables are damaged.", _DAMAGED)
     tables = np.frombuffer(plain, "<u2").astype(np.uint16).reshape(planes, COEFFICIENTS)
-    return list(tables), [first[end:], *segments[1:]]
+    return list(tables), [first[end:], *others]
 
 
 def _number(params: dict[str, Any], name: str, otherwise: int, low: int, high: int) -> int:

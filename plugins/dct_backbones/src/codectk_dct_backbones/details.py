@@ -6,25 +6,26 @@ from typing import Any
 from codectk.codec import Encoded
 from codectk.container import Header
 from codectk_dct_backbones import coding
+from codectk_dct_backbones.jpeg.metadata import sizes
 from codectk_dct_backbones.quality import estimate
 
 NAMES = {"grey": ("Y",), "ycc": ("Y", "Cb", "Cr"), "rgb": ("red", "green", "blue")}
 
 
 def details(header: Header, segments: Sequence[bytes]) -> dict[str, Any]:
-    """Planes with their sizes, steps and bytes, for `codectk info FILE`.
+    """Planes with their sizes, steps and bytes, and metadata by their bytes as they were, for `codectk info FILE`.
 
     Raises:
-        ContainerError: the params or tables make no sense.
+        ContainerError: the params, tables or metadata make no sense.
+        InputError: the picture is of a shape that no file can have.
     """
     params = Encoded(header.params, tuple(segments)).params
-    colour = coding.colour_of(params)
+    colour, orientation = coding.colour_of(params), coding.orientation_of(params)
     factors = coding.factors_of(params, colour)
     tables, streams = coding.tables_of(params, segments, len(factors))
     counts = coding.counts_of(params, len(factors))
-    turned = params.get("orientation", 1) in range(coding.TURNED, 9)
-    height, width = header.info.shape[1::-1] if turned else header.info.shape[:2]
-    shapes, _ = coding.block_shapes(height, width, factors)
+    metadata = sizes(coding.metadata_of(segments, len(factors)))
+    shapes, _ = coding.block_shapes(*coding.stored_size(header.info, orientation), factors)
     planes = [
         {
             "plane": name,
@@ -40,9 +41,11 @@ def details(header: Header, segments: Sequence[bytes]) -> dict[str, Any]:
     ]
     return {
         "colour": colour,
-        "orientation": params.get("orientation", 1),
-        "progressive": params.get("progressive", False),
+        "orientation": orientation,
+        "progressive": params.get("progressive") is True,
         "tables": f"quality {params['quality']}" if "quality" in params else "of the file",
         "tables_bytes": len(segments[0]) - len(streams[0]),
+        "metadata_bytes": sum(map(len, segments[len(factors) :])),
         "planes": planes,
+        **({"metadata": [{"what": name, "bytes": count} for name, count in metadata.items()]} if metadata else {}),
     }

@@ -64,6 +64,8 @@ def _planes(blocks: Sequence[Blocks], tables: Sequence[Table], kept: Sequence[in
             raise ValueError("the entropy coder works on contiguous int16 blocks of 64")
         to.rows, to.columns, to.kept, to.blocks = x.shape[0], x.shape[1], mask, x.ctypes.data
         to.table[:] = table.tolist()
+    if len(blocks) > native.MOST_PLANES or (len(blocks) > 2 and blocks[1].shape != blocks[2].shape):
+        raise ValueError("the entropy coder works on three planes at most, the last two of one shape")
     return planes
 
 

@@ -21,6 +21,9 @@ class EncodeOptions(CoefficientOptions):
         help="Steps of the quantiser, as in other JPEG encoders. JPEG files keep theirs if not given; others have 90.",
     )
     subsampling: Subsampling = option("4:2:0", help="Size of Cb and Cr, of pictures that are not JPEG files.")
+    metadata: bool = option(
+        True, help="Keep what JPEG files hold besides the picture: EXIF, XMP, colour profile, density, comments."
+    )
 
     @model_validator(mode="after")
     def _something_is_kept(self) -> Self:

@@ -16,6 +16,8 @@ def codectk_codecs() -> list[CodecSpec]:
             target="codectk_dct_backbones.codec:DctCodec",
             kinds=("image/rgb8",),
             encode_options="codectk_dct_backbones.options:EncodeOptions",
+            bitstream_version=2,
+            reads=(1, 2),
             rate_option="coeff_count",
             progressive=True,
             files=(".jpg", ".jpeg", ".jpe", ".jfif"),

@@ -76,7 +76,11 @@ class _Span(NamedTuple):
 
 
 def picture_size(data: bytes, name: str = "The data") -> tuple[int, int]:
-    """Height and width of the picture as it is shown, from the first bytes of its file.
+    """Height and width of the picture as it is shown. No coefficient is read.
+
+    Args:
+        data: the whole file.
+        name: of the file, for messages.
 
     Raises:
         InputError: see `jpeg.file.read`.

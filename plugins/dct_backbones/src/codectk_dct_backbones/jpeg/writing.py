@@ -1,7 +1,7 @@
 """JPEG files of coefficients, with the Huffman codes that suit them best.
 
-Markers: SOI, JFIF or Adobe's (which says that planes are red, green and blue), EXIF if the picture is to be turned,
-tables of the quantiser, frame, scans, EOI.
+Markers: SOI, metadata, tables of the quantiser, frame, scans, EOI. Metadata that are not given are JFIF's marker or
+Adobe's (which says that planes are red, green and blue), and EXIF if the picture is to be turned.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ import numpy as np
 from codectk.errors import InputError
 from codectk_dct_backbones import native
 from codectk_dct_backbones.budget import ZIGZAG
-from codectk_dct_backbones.jpeg.file import COLOURS, JpegFile, Plane
+from codectk_dct_backbones.jpeg.file import COLOURS, JpegFile, Plane, read_header
 
 MOST_BLOCKS = 10
 """Of one MCU, where a scan holds several planes."""
@@ -25,16 +25,19 @@ _Scan = tuple[tuple[int, ...], int, int, int, int]
 """Planes, first and last coefficient, bits that are known before the scan and after it."""
 
 
-def write(file: JpegFile, *, progressive: bool = False) -> bytes:
-    """The bytes of a file that holds just these coefficients, tables, sampling, orientation and colour.
+def write(file: JpegFile, *, progressive: bool = False, metadata: bytes = b"") -> bytes:
+    """The bytes of a file that holds just these coefficients, tables, sampling, orientation, colour and metadata.
 
     Args:
         file: see there; of blocks outside the picture, progressive files keep the first coefficient only.
         progressive: whether coefficients come in several scans of growing precision (smaller, slower to read) or, as is
             usual, in one. Planes whose sampling factors the standard does not allow in one scan get one each.
+        metadata: segments to begin with, see `metadata`; they must tell the same orientation and colour. Without any,
+            those of `usual_metadata`.
 
     Raises:
-        InputError: sizes, factors, tables or coefficients are such that no JPEG file can hold them.
+        InputError: sizes, factors, tables or coefficients are such that no JPEG file can hold them, or metadata tell
+            something else.
     """
     header = _header(file)
     together = len(file.planes) == 1 or sum(plane.h * plane.v for plane in file.planes) <= MOST_BLOCKS
@@ -42,14 +45,23 @@ def write(file: JpegFile, *, progressive: bool = False) -> bytes:
     tables, numbers = _tables(file)
     wide = any(int(table.max()) > 255 for table in tables)
     kind = 0xC2 if progressive else 0xC1 if wide or len(tables) > 2 else 0xC0
-    parts = [b"\xff\xd8", _segment(0xEE, _ADOBE_RGB) if file.colour == "rgb" else _segment(0xE0, _JFIF)]
-    if file.orientation != 1:
-        parts.append(_segment(0xE1, _exif(file.orientation)))
+    parts = [b"\xff\xd8", metadata or usual_metadata(file)]
     parts += [_quantiser(number, table) for number, table in enumerate(tables)]
     parts.append(_frame(kind, file, header, numbers))
     blocks = [np.ascontiguousarray(plane.blocks) for plane in file.planes]
     parts += [_scan(header, blocks, scan, progressive) for scan in scans]
-    return b"".join([*parts, b"\xff\xd9"])
+    data = b"".join([*parts, b"\xff\xd9"])
+    if metadata:
+        told = read_header(data, _MOST_SIDE**2)
+        if (told.orientation, COLOURS[told.colour]) != (file.orientation, file.colour):
+            raise _refuse("metadata of another orientation or colour than the picture's")
+    return data
+
+
+def usual_metadata(file: JpegFile) -> bytes:
+    """The segments that tell a picture's colour and orientation, and nothing else."""
+    colour = _segment(0xEE, _ADOBE_RGB) if file.colour == "rgb" else _segment(0xE0, _JFIF)
+    return colour if file.orientation == 1 else colour + _segment(0xE1, _exif(file.orientation))
 
 
 def _refuse(problem: str) -> InputError:

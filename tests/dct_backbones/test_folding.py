@@ -5,16 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812, torch's own name for it
 from torch import Tensor, nn
 
 from codectk.errors import InputError, OptionsError
 from codectk_dct_backbones.architecture import Architecture
 from codectk_dct_backbones.budget import Budget
-from codectk_dct_backbones.dct import forward
 from codectk_dct_backbones.model import build
 from codectk_dct_backbones.networks.classifier import Classifier
-from codectk_dct_backbones.networks.folding import DEVIATION, MEAN, ToPixels, fold_stem, from_rgb
+from codectk_dct_backbones.networks.folding import DEVIATION, MEAN, ToPixels, from_rgb
 from codectk_dct_backbones.networks.full_grid import FullGrid
 from codectk_dct_backbones.networks.start import start_from_rgb
 from codectk_dct_backbones.pipeline import Coefficients, from_pictures, to_pictures, trimmed
@@ -96,20 +94,6 @@ def test_reconstruction_starts_as_the_network_for_pixels(model: str) -> None:
         original = small(model=model, variant="reconstruction", compat="original")
         start_from_rgb(original, rgb)
         assert float((original(coefficients) - wanted).abs().max()) > 1e-2
-
-
-def test_a_first_convolution_over_blocks_is_that_over_pixels() -> None:
-    torch.manual_seed(0)
-    convolution = nn.Conv2d(3, 5, 3, stride=2, padding=1, bias=False)
-    to_pixels = ToPixels(Budget(64, 0, 0), "studio")
-    blocks = forward(torch.rand(2, 48, 32) * 255)
-    empty = torch.zeros(2, 0, 3, 2)
-    pixels = to_pixels(Coefficients(blocks, empty, empty)) - to_pixels.bias.view(3, 1, 1)
-    with torch.no_grad():
-        wanted = convolution(pixels)
-        found = F.pixel_shuffle(fold_stem(convolution, to_pixels)(blocks), 4)
-    assert found.shape == wanted.shape
-    assert float((found - wanted).abs().max()) < 1e-5 * float(wanted.abs().max()) + 1e-5
 
 
 def stage_2_input(rgb: Classifier, pixels: Tensor) -> Tensor:

@@ -119,6 +119,16 @@ def test_windows_and_counts_of_all_planes_are_flags(values: dict[str, Any], coun
         (compressed, {"eval_only": True}, "eval_only evaluates weights"),
         (compressed, {"train_dirs": []}, "val_dir without train_dirs"),
         (compressed, {"lr_milestones": [60, 30]}, "must rise"),
+        (compressed, {"eta_min": 1e-4}, "eta_min has no meaning for schedule step"),
+        (compressed, {"schedule": "cosine", "lr_milestones": [3]}, "lr_milestones has no meaning for schedule cosine"),
+        (compressed, {"schedule": "cosine", "lr_gamma": 0.5}, "lr_gamma has no meaning for schedule cosine"),
+        (compressed, {"schedule": "cosine", "eta_min": 0.2}, "eta_min is above lr"),
+        (compressed, {"max_train_images": 255}, "255 would not fill a batch, of 256"),
+        (rgb, {"model": "cspdarknet53", "max_train_images": 31}, "31 would not fill a batch, of 32"),
+        (compressed, {"val_dir": "one"}, "val_dir is one of train_dirs"),
+        (compressed, {"train_dirs": ["one", "two", "one"]}, "named twice"),
+        (compressed, {"compile_mode": "max-autotune"}, "no meaning without compile_model"),
+        (compressed, {"input": "jpeg", "dct_device": "cpu"}, "input jpeg computes no coefficients"),
         (compressed, {"coeff_window_luma": 0}, "greater than or equal to 1"),
         (compressed, {"coeff_count_cb": 65}, "less than or equal to 64"),
     ],
@@ -201,6 +211,15 @@ def test_compat_original_has_the_published_fault_of_efficientvits_schedule() -> 
     plan = rgb(model="efficientvit_m4", compat="original").plan()
     rates = [plan.rate(epoch * 5004, 5004) for epoch in (4, 5, 349)]
     assert rates == pytest.approx([0.256, 5.1e-5, 3.57e-3], rel=0.01)
+
+
+def test_a_schedule_that_is_not_the_presets_falls_by_its_own_factor() -> None:
+    """Not by that of the preset's schedule: a tenth in every epoch, or 3 percent at milestones."""
+    cases = (("resnet34", "exponential", 0.97), ("efficientvit_m4", "step", 0.1), ("resnet34", "step", 0.1))
+    for model, schedule, factor in cases:
+        assert rgb(model=model, schedule=schedule).plan().gamma == factor
+    every = rgb(schedule="exponential", compat="original").plan()
+    assert [every.rate(epoch, 1) for epoch in (0, 2)] == pytest.approx([0.1, 0.1 * 0.97**2])
 
 
 def test_the_rgb_trainer_warms_up_as_long_as_is_said_or_as_its_preset() -> None:

@@ -138,6 +138,42 @@ def test_backbones_of_the_published_names_get_a_head_to_be_trained(tmp_path: Pat
     assert not loaded.network.state_dict()["head.weight"].any()
 
 
+@pytest.mark.parametrize("values", PIXELS[1:], ids=lambda v: v["model"])
+def test_other_backbones_without_a_head_get_one_too(tmp_path: Path, values: dict[str, Any]) -> None:
+    state = state_of(architecture(**values))
+    torch.save({n: value for n, value in state.items() if not n.startswith("head.")}, tmp_path / "m.pth")
+    loaded = load_classifier(imported(tmp_path / "m.pth", classes=7), "cpu")
+    assert loaded.architecture == architecture(**values, classes=7)
+
+
+def with_norm(state: State) -> tuple[State, torch.nn.Sequential]:
+    """The state with the head that EfficientViT's authors have, and that head."""
+    weight = state.pop("head.weight")
+    torch.manual_seed(1)
+    head = torch.nn.Sequential()
+    head.add_module("bn", torch.nn.BatchNorm1d(weight.shape[1]))
+    head.add_module("l", torch.nn.Linear(weight.shape[1], len(weight)))
+    for name, value in head.state_dict().items():
+        if value.is_floating_point():
+            value.uniform_(0.5, 2)
+        state[f"head.{name}"] = value
+    del state["head.bias"]
+    return state, head.eval()
+
+
+def test_the_head_of_efficientvits_authors_becomes_one_layer(tmp_path: Path) -> None:
+    state, head = with_norm(state_of(architecture(**PIXELS[2])))
+    torch.save({"model": {n.removeprefix("backbone."): value for n, value in state.items()}}, tmp_path / "m.pth")
+    loaded = load_classifier(imported(tmp_path / "m.pth"), "cpu")
+    features = torch.randn(4, state["head.l.weight"].shape[1])
+    found = loaded.network.get_submodule("head")(features)
+    assert torch.allclose(found, head(features), rtol=1e-4, atol=1e-4)
+    for name, value in (("head.bn.bias", torch.zeros(3)), ("head.l.weight", torch.zeros(5))):
+        torch.save({**state, name: value}, tmp_path / "bad.pth")
+        with pytest.raises(WeightsError, match="is no head of one layer"):
+            imported(tmp_path / "bad.pth")
+
+
 def test_what_names_leave_open_is_asked_for(tmp_path: Path) -> None:
     built = architecture(variant="block-stem", channel_scale=0.5, budget=Budget(0, 9, 9))
     torch.save({"model": state_of(built)}, tmp_path / "m.pth")

@@ -16,10 +16,12 @@ from codectk.errors import InputError, WeightsError
 from codectk.options import RunOptions
 from codectk.train import Run
 from codectk_dct_backbones.classifier import MEAN, NETWORK, load_classifier
+from codectk_dct_backbones.compressed_trainer import CompressedTrainer
 from codectk_dct_backbones.data.batches import Batch
 from codectk_dct_backbones.evaluation import evaluate
 from codectk_dct_backbones.model import build
 from codectk_dct_backbones.plan import Plan
+from codectk_dct_backbones.rgb_trainer import RgbTrainer
 from codectk_dct_backbones.statistics import load
 from codectk_dct_backbones.train_options import CompressedOptions, RgbOptions
 from codectk_dct_backbones.training import ClassifierTrainer, average, make_optimizer
@@ -89,7 +91,7 @@ def test_the_rgb_trainer_trains_on_coefficients_too(data: Path, tmp_path: Path, 
 def test_it_learns_what_can_be_learned(data: Path, tmp_path: Path) -> None:
     run(
         "compressed",
-        tiny(data, variant="full-grid", epochs=10, lr=0.01, channel_scale=0.1, image_size=64),
+        tiny(data, variant="full-grid", epochs=10, lr=0.01, channel_scale=0.1, image_size=64, schedule="cosine"),
         tmp_path / "run",
     )
     made = results(tmp_path / "run")
@@ -216,6 +218,49 @@ def test_weights_of_another_variant_are_refused(data: Path, tmp_path: Path) -> N
         trainer(tmp_path / "r", tiny(data, variant="full-grid", pretrained=tmp_path / "run"))
 
 
+OTHERWISE: dict[str, tuple[dict[str, Any], str]] = {
+    "range": ({"range_mode": "full"}, "trained with range_mode studio"),
+    "statistics": ({"dct_stats": "none"}, "trained with other --dct-stats"),
+    "share of chroma": ({"coeff_count_cb": 5, "coeff_count_cr": 3}, "trained with 4 4 4 coefficients"),
+}
+
+
+@pytest.mark.parametrize(("values", "reason"), OTHERWISE.values(), ids=OTHERWISE)
+def test_weights_are_not_evaluated_on_what_they_have_not_learned(
+    data: Path, tmp_path: Path, values: dict[str, Any], reason: str
+) -> None:
+    """Tensors fit, so that figures would be wrong without a word; training may well go on so, and tells."""
+    usual = tiny(data, variant="block-stem", coeff_count=4, epochs=1)
+    run("compressed", usual, tmp_path / "run")
+    other = {**usual, **values, "pretrained": str(tmp_path / "run")}
+    with pytest.raises(WeightsError, match=reason):
+        trainer(tmp_path / "e", {**other, "eval_only": True})
+    listen = Listen()
+    with Run(tmp_path / "t", RunOptions(device="cpu", workers=0), watcher=listen) as made:
+        ClassifierTrainer(CompressedOptions.parse(other), made)
+    told = any("they were trained with" in message for message in listen.messages)
+    assert told == ("dct_stats" not in values)
+
+
+def test_weights_are_not_evaluated_with_labels_of_other_classes(data: Path, tmp_path: Path) -> None:
+    run("compressed", tiny(data, variant="block-stem", epochs=1), tmp_path / "run")
+    for name, counts in (("other", {"blue": 4, "red": 4}), ("more", {"a": 4, "b": 4, "c": 4})):
+        values = {"train_dirs": [str(folder(tmp_path / name, counts))], "val_dir": None, "eval_only": True}
+        with pytest.raises(WeightsError, match="other classes"):
+            trainer(tmp_path / "e", {**tiny(data, variant="block-stem"), **values, "pretrained": tmp_path / "run"})
+
+
+def test_a_network_for_pixels_is_evaluated_on_coefficients_without_training(data: Path, tmp_path: Path) -> None:
+    """Its layers see the same pictures, but for rounding: accuracy and loss stay."""
+    long = {"image_size": 64, "channel_scale": 0.1, "epochs": 6, "lr": 0.1}
+    run("rgb", tiny(data, **long), tmp_path / "rgb")
+    values = tiny(data, **long, variant="reconstruction", eval_only=True, pretrained=str(tmp_path / "rgb"))
+    run("compressed", {**values, "input": "recomputed"}, tmp_path / "coefficients")
+    pixels, coefficients = results(tmp_path / "rgb"), results(tmp_path / "coefficients")
+    assert coefficients["top1"] == pixels["top1"]
+    assert coefficients["loss"] == pytest.approx(pixels["loss"], rel=0.05)
+
+
 @pytest.mark.parametrize("damage", ["codec", "architecture", "classes", "shape", "statistics"])
 def test_weights_that_are_no_classifier_are_refused(data: Path, tmp_path: Path, damage: str) -> None:
     good = run("compressed", tiny(data, variant="block-stem", epochs=1), tmp_path / "run")
@@ -324,6 +369,31 @@ def test_grey_and_cmyk_pictures_are_no_trouble(data: Path, tmp_path: Path) -> No
     for kind, skipped in (("recomputed", 0), ("jpeg", 1)):  # CMYK files have no three planes to read
         run("compressed", {**values, "input": kind}, tmp_path / kind)
         assert results(tmp_path / kind)["skipped"] == skipped
+
+
+def test_what_reconstruction_has_no_use_for_is_told_by_both_trainers(data: Path, tmp_path: Path) -> None:
+    table = tmp_path / "s.csv"
+    load("imagenet").save(table)
+    cases: list[tuple[Any, dict[str, Any], str]] = [
+        (RgbTrainer, {"input_format": "compressed"}, "--dct-stats is of no use"),
+        (CompressedTrainer, {}, "--dct-stats is of no use"),
+        (CompressedTrainer, {"coeff_count": 9}, "coefficients that are left out are zeros"),
+    ]
+    for i, (kind, values, words) in enumerate(cases):
+        listen, model = Listen(), RgbOptions if kind is RgbTrainer else CompressedOptions
+        with Run(tmp_path / str(i), RunOptions(device="cpu", workers=0), watcher=listen) as made:
+            kind(model.parse(tiny(data, dct_stats=str(table), **values)), made)
+        assert any(words in message for message in listen.messages), words
+
+
+def test_parts_of_steps_are_timed_where_asked_for(data: Path, tmp_path: Path) -> None:
+    names = [f"seconds_{part}" for part in ("waiting", "preparation", "forward", "backward", "update")]
+    for wanted in (True, False):
+        values = tiny(data, variant="block-stem", epochs=1, profile_steps=wanted)
+        run("compressed", values, tmp_path / str(wanted), log_every=2)
+        logged = {row["name"]: float(row["value"]) for row in rows(tmp_path / str(wanted) / "log.csv")}
+        assert [name for name in logged if name.startswith("seconds_")] == (names if wanted else [])
+        assert all(0 < logged[name] < 60 for name in names if wanted)
 
 
 def test_channels_may_lie_last_in_memory(data: Path, tmp_path: Path) -> None:

@@ -9,9 +9,6 @@ class CompressedTrainer(ClassifierTrainer):
     """Trains one variant with one budget; see `ClassifierTrainer`."""
 
     def __init__(self, options: CompressedOptions, run: Run) -> None:
-        if options.variant == "reconstruction":
-            if options.trim_coefficients and not options.budget().whole:
-                run.message("reconstruction needs all 64 places: coefficients that are left out are zeros")
-            if options.dct_stats not in (None, "none"):
-                run.message("reconstruction needs coefficients as they are: --dct-stats is of no use")
+        if options.variant == "reconstruction" and options.trim_coefficients and not options.budget().whole:
+            run.message("reconstruction needs all 64 places: coefficients that are left out are zeros")
         super().__init__(options, run)

@@ -114,8 +114,10 @@ class Plan:
             return self.floor + (rate - self.floor) * (1 + math.cos(math.pi * done)) / 2
         if self.schedule == "step":
             return float(rate * self.gamma ** sum(epoch - up >= milestone for milestone in self.milestones))
-        if self.original:  # epochs go where the public code's function takes steps, so its warm-up begins once more
-            return rate * min(1.0, epoch / max(1, up * per_epoch))
+        if (
+            self.original and up
+        ):  # epochs go where the public code's function takes steps, so its warm-up begins once more
+            return rate * min(1.0, epoch / (up * per_epoch))
         return float(rate * self.gamma ** (epoch - up))
 
 
@@ -151,6 +153,9 @@ PRESETS: dict[ModelName, Plan] = {
 }
 """What the RGB trainer does with each model unless options say otherwise; rates are for a batch of 256."""
 
+GAMMA: dict[Schedule, float] = {"step": 0.1, "exponential": 0.97}
+"""Factors of schedules where a preset has another one."""
+
 SMALL: dict[str, int] = {"epochs": 5, "batch_size": 32, "image_size": 64}
 """What changes for generated pictures, of which there are few and which are small."""
 
@@ -166,6 +171,9 @@ def preset(model: ModelName, small: bool, original: bool, **changes: Any) -> Pla
     """
     given = {name: value for name, value in changes.items() if value is not None}
     sizes: dict[str, Any] = dict(SMALL) if small else {}
-    plan = replace(PRESETS[model], original=original, **{**sizes, **given})
+    usual = PRESETS[model]
+    schedule = given.get("schedule", usual.schedule)
+    gamma = usual.gamma if schedule == usual.schedule else GAMMA.get(schedule, usual.gamma)
+    plan = replace(usual, original=original, gamma=gamma, **{**sizes, **given})
     resize = plan.image_size + 32 if model == "cspdarknet53" else round(plan.image_size * 256 / 224)
     return replace(plan, resize=resize, lr=plan.lr * plan.batch_size / REFERENCE_BATCH)

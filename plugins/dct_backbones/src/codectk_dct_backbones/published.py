@@ -34,6 +34,15 @@ WRAPPERS = ("module.", "_orig_mod.")
 
 HEADS = ("head", "fc", "classifier")
 
+NORM_AND_LINEAR = (
+    *("head.bn.weight", "head.bn.bias", "head.bn.running_mean", "head.bn.running_var"),
+    *("head.l.weight", "head.l.bias"),
+)
+"""The head of EfficientViT's authors."""
+
+LAST_NORMS = (".norm.weight", ".cv2.bn.weight", ".pw2.bn.weight")
+"""Ends of names of norms, the widest of which is the last one of its backbone."""
+
 
 @dataclass(frozen=True)
 class _State:
@@ -124,6 +133,7 @@ def _with_head(path: Path, tensors: Mapping[str, Tensor], options: ImportOptions
     wrapped = "backbone.model."
     if body and all(name.startswith(wrapped) for name in body):
         body = {f"backbone.{name.removeprefix(wrapped)}": value for name, value in body.items()}
+    heads = _folded(heads)
     ends = sorted(name.rpartition(".")[2] for name in heads)
     if ends == ["bias", "weight"]:
         return body | {f"head.{name.rpartition('.')[2]}": value for name, value in heads.items()}
@@ -133,8 +143,21 @@ def _with_head(path: Path, tensors: Mapping[str, Tensor], options: ImportOptions
         raise WeightsError(
             f"{path} holds no head, so it classifies nothing.", "Give --classes N for one that is still to be trained."
         )
-    width = max((len(value) for name, value in body.items() if value.ndim == 1 and ".res_layers." in name), default=0)
+    width = max(
+        (len(value) for name, value in body.items() if value.ndim == 1 and name.endswith(LAST_NORMS)), default=0
+    )
     return body | {"head.weight": torch.zeros(options.classes, width), "head.bias": torch.zeros(options.classes)}
+
+
+def _folded(heads: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A batch norm before a linear layer as the one layer that they are; other heads as they are."""
+    if heads.keys() != {*NORM_AND_LINEAR}:
+        return heads
+    gain, shift, mean, variance, weight, bias = (heads[name].double() for name in NORM_AND_LINEAR)
+    if weight.ndim != 2 or any(x.shape != weight.shape[1:] for x in (gain, shift, mean, variance)):
+        return heads
+    scale = gain / (variance + 1e-5).sqrt()
+    return {"head.weight": (weight * scale).float(), "head.bias": (bias + weight @ (shift - mean * scale)).float()}
 
 
 def _plain_name(name: str) -> str | None:

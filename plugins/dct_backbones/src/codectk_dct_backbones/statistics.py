@@ -200,6 +200,14 @@ def check_range(statistics: Statistics, range_mode: RangeMode) -> None:
         )
 
 
+def same(one: Statistics | None, other: Statistics | None) -> bool:
+    """Whether two tables, or none, normalise alike, but for rounding."""
+    if one is None or other is None:
+        return one is other
+    one = one.in_range(other.range_mode)
+    return bool(np.allclose(one.mean, other.mean, 1e-4, 1e-3) and np.allclose(one.std, other.std, 1e-4, 1e-3))
+
+
 def _parse(text: str) -> Statistics:
     mark, _, table = text.partition("\n")
     mode = mark.removeprefix(_MARK).strip()

@@ -1,13 +1,7 @@
 """Options of the three trainers. Names and values are those of the public code where it has them.
 
 What belongs to any run (device, precision, seed, loader threads, run folder, resuming, Weights & Biases) is an option
-of `codectk train` itself, and so has its name there. Flags of the public code that are not here:
-
---prefetch-factor, --persistent-workers    loaders are threads of one process
---distributed, --dist-…, --rank, …         `--devices N`, or torchrun
---benchmark-…, --trimmed-val-disable       `codectk bench`; there is one evaluation, on what the network reads
---preview-…                                `codectk dct-backbones check`
---checkpoint-dir                           the run folder, `--out` or `--output-dir`
+of `codectk train` itself, and so has its name there. The training guide tells what became of other flags.
 """
 
 from itertools import pairwise
@@ -95,6 +89,9 @@ class ClassifierOptions(DataOptions):
     matmul_precision: Literal["medium", "high", "highest"] | None = option(
         None, help="Precision of float32 matrix products, as torch names them."
     )
+    profile_steps: bool = option(
+        False, help="Also log seconds of the parts of a step, for which a GPU has to wait.", anytime=True
+    )
     ema: float = option(0.0, ge=0, lt=1, help="Decay of averaged weights, which are evaluated and kept; 0 has none.")
     decay: Literal["all", "weights"] = option(
         "all", help="What weight decay is for: all parameters, or all but biases and batch norms."
@@ -119,6 +116,14 @@ class ClassifierOptions(DataOptions):
             raise ValueError("eval_only evaluates weights: name them with pretrained")
         if self.demo and self.val_dir is not None:
             raise ValueError("val_dir without train_dirs: generated pictures have classes of their own")
+        if self.val_dir in self.train_dirs:
+            raise ValueError("val_dir is one of train_dirs: pictures that were learned would be evaluated on")
+        if len({*self.train_dirs}) < len(self.train_dirs):
+            raise ValueError("one of train_dirs is named twice")
+        if not self.compile_model and self.compile_mode != type(self).model_fields["compile_mode"].default:
+            raise ValueError("compile_mode has no meaning without compile_model")
+        if self.input == "jpeg" and self.dct_device == "cpu":
+            raise ValueError("input jpeg computes no coefficients of pictures, which dct_device cpu says where to do")
         return self
 
 
@@ -207,7 +212,7 @@ class RgbOptions(ClassifierOptions):
             raise ValueError(f"{self.model} is trained by RMSprop, which has no Nesterov momentum")
         if self.multi_scale and self.model != "cspdarknet53":
             raise ValueError(f"multi_scale is for cspdarknet53; {self.model} is trained at one size")
-        check_input(self, self.plan().image_size, self.compressed, self.plan().augmentation)
+        check_data(self, self.plan())
         self.architecture(1)
         return self
 
@@ -309,20 +314,33 @@ class CompressedOptions(CoefficientOptions, ClassifierOptions):
         budget = self.budget()
         if self.variant in STEMS and not self.trim_coefficients and budget.luma == 0:
             raise ValueError("without luma there are no 64 channels of it; leave no-trim-coefficients out")
-        check_input(self, self.plan().image_size, True, Augmentation())
+        check_data(self, self.plan())
         self.architecture(1)
         return self
 
+    @model_validator(mode="after")
+    def _falls_by_one_schedule(self) -> Self:
+        fields, cosine = CompressedOptions.model_fields, self.schedule == "cosine"
+        for name in ("lr_milestones", "lr_gamma") if cosine else ("eta_min",):
+            if getattr(self, name) != fields[name].default:
+                raise ValueError(f"{name} has no meaning for schedule {self.schedule}")
+        if cosine and self.eta_min > self.plan().lr:
+            raise ValueError("eta_min is above lr, so that the rate would rise")
+        return self
 
-def check_input(options: ClassifierOptions, side: int, compressed: bool, augmentation: Augmentation) -> None:
+
+def check_data(options: RgbOptions | CompressedOptions, plan: Plan) -> None:
     """Whether pictures can be had as they are asked for.
 
     Raises:
         ValueError: they cannot, with the reason.
     """
-    if compressed and side % MULTIPLE_OF:
+    side, most = plan.image_size, options.max_train_images
+    if most is not None and most < plan.batch_size:
+        raise ValueError(f"max_train_images {most} would not fill a batch, of {plan.batch_size} pictures")
+    if options.compressed and side % MULTIPLE_OF:
         raise ValueError(f"image_size must be a multiple of {MULTIPLE_OF} where coefficients are read, not {side}")
-    if options.input == "jpeg" and augmentation.needs_pixels:
+    if options.input == "jpeg" and plan.augmentation.needs_pixels:
         raise ValueError("input jpeg reads no pixels, which this model's augmentation changes")
     if options.input == "jpeg" and options.original:
         raise ValueError("compat original decides the range by pixels, which input jpeg does not read")

@@ -31,13 +31,17 @@ from codectk_dct_backbones.evaluation import Result, evaluate, scores
 from codectk_dct_backbones.model import build
 from codectk_dct_backbones.pipeline import Coefficients, from_pictures, trimmed, untrimmed
 from codectk_dct_backbones.plan import Plan
-from codectk_dct_backbones.start import start_from
+from codectk_dct_backbones.profiling import StepTimes
+from codectk_dct_backbones.start import check_same, start_from
 from codectk_dct_backbones.train_options import CompressedOptions, RgbOptions
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "train_top1", "train_top5", "loss", "top1", "top5", "pictures")
 BEST = "model_best.safetensors"
 SAMPLES = 128
 """Pictures that a stem is fitted to where it starts from an RGB network."""
+
+UNUSED = (None, "none")
+"""Statistics that nobody misses."""
 
 PLACES = ("train_dirs", "val_dir", "pretrained", "dct_stats")
 """Options that are paths."""
@@ -58,6 +62,12 @@ class ClassifierTrainer:
 
     def __init__(self, options: RgbOptions | CompressedOptions, run: Run) -> None:
         self.options, self.run, self.plan = options, run, options.plan()
+        if (
+            options.compressed
+            and options.architecture(1).variant == "reconstruction"
+            and options.dct_stats not in UNUSED
+        ):
+            run.message("reconstruction needs coefficients as they are: --dct-stats is of no use")
         train, val = open_sources(options, run)
         self.classes = train.classes
         self.architecture = options.architecture(len(self.classes))
@@ -79,6 +89,8 @@ class ClassifierTrainer:
     def _start(self, path: Path) -> str:
         """Take over weights; see `start.start_from`."""
         architecture, trim = self.architecture, self.options.trim
+        if self.options.eval_only:
+            check_same(path, architecture, self.classes, self.statistics)
 
         def samples() -> list[Coefficients]:
             reader = PixelReader(self.plan.image_size, self.plan.resize, self.plan.augmentation)
@@ -135,7 +147,7 @@ class ClassifierTrainer:
         run, plan, options, per_epoch = self.run, self.plan, self.options, self.batches.per_epoch
         if not run.finished("start"):
             run.finish("start")  # a run that goes on needs no weights to start from
-        self.forward = run.setup(self.model)
+        self.forward, self.times = run.setup(self.model), StepTimes(run.device, options.profile_steps)
         if options.eval_only:
             self._keep_results(0, self._evaluated())
             return
@@ -148,15 +160,18 @@ class ClassifierTrainer:
         parts |= {"averaged": self.averaged} if self.averaged is not None else {}
         self.model.train()
         end = time.monotonic() + 3600 * options.time_limit_hours if options.time_limit_hours else None
+        self.times.restart()
         for step, batch in run.steps("train", plan.epochs * per_epoch, self.batches.load, **parts):
             if options.save_last and step and step % per_epoch == 0:
                 run.save()  # before anything of the new epoch happens
+            self.times.lap("waiting")
             self._step(step, batch)
             if (step + 1) % per_epoch == 0:
                 self._end_epoch(step)
             if end is not None and time.monotonic() > end:
                 run.message(f"the time limit of {options.time_limit_hours:g} h is reached")
                 run.stop()
+            self.times.restart()
 
     def export(self) -> Checkpoint:
         """The classifier, with all that is needed to use it."""
@@ -169,6 +184,7 @@ class ClassifierTrainer:
             group["lr"] = rate
         labels = batch.labels.to(run.device)
         x, targets = self._mixed(step, self._prepared(batch), labels)
+        self.times.lap("preparation")
         with self._autocast():
             logits = self.forward(self.preparation.payload(x))
         logits = logits.float()
@@ -176,18 +192,21 @@ class ClassifierTrainer:
         loss = F.cross_entropy(logits, targets, label_smoothing=0.0 if bypassed else plan.label_smoothing)
         if plan.original and run.world_size > 1:  # its unused layers must have gradients for processes to share
             loss = loss + sum(p.sum() for p in self.model.parameters()) * 0
+        self.times.lap("forward")
         self.optimizer.zero_grad()
         run.backward(loss)
+        self.times.lap("backward")
         self.optimizer.step()
         if self.averaged is not None:
             average(self.averaged, self.model, min(plan.ema, (1 + step) / (10 + step)))
+        self.times.lap("update")
         found = scores(logits.detach(), labels)
         found[0] = loss.detach() * len(labels)
         for tally in self.tallies.values():
             tally.add(found)
         if run.wants_log:
             means = self.tallies["window"].take()
-            run.log(loss=means.loss, top1=means.top1, top5=means.top5, lr=rate)
+            run.log(loss=means.loss, top1=means.top1, top5=means.top5, lr=rate, **self.times.take())
 
     def _prepared(self, batch: Batch) -> tuple[Tensor, ...]:
         on_device = tuple(self.run.place(part) for part in batch.x)

@@ -118,29 +118,3 @@ def from_rgb(network: nn.Module, budget: Budget, range_mode: RangeMode = "studio
         range_mode: of the planes that were transformed.
     """
     return FromCoefficients(network, budget, range_mode)
-
-
-def fold_stem(convolution: nn.Conv2d, to_pixels: ToPixels) -> nn.Sequential:
-    """A first convolution, 3x3 with stride 2, as one over the blocks of luma that its pixels come from.
-
-    Of grey pixels, before the constant that normalises them is added, it gives exactly what the two steps give. It
-    costs twenty times as much, and shows that a layer over blocks can begin as any first layer over pixels.
-
-    Args:
-        convolution: 3x3, stride 2, padding 1, of 3 channels and without bias.
-        to_pixels: what coefficients go through.
-
-    Returns:
-        `[B, n, h, w]` → `[B, 16 O, h, w]`, which `pixel_shuffle` by 4 makes `[B, O, 4 h, 4 w]`.
-    """
-    kernel = convolution.weight.detach()  # [O, 3, 3, 3]
-    # Of each of the 16 outputs of a block: which of the 2 x 2 blocks' 16 x 16 pixels it weights, from one block before.
-    far = kernel.new_zeros(len(kernel), 4, 4, 3, 16, 16)
-    for i in range(4):
-        for j in range(4):
-            far[:, i, j, :, 7 + 2 * i : 10 + 2 * i, 7 + 2 * j : 10 + 2 * j] = kernel
-    pixels = far.reshape(-1, 3, 2, 8, 2, 8).permute(0, 2, 4, 1, 3, 5)
-    weight = torch.einsum("orsckl,nckl->onrs", pixels, to_pixels.luma)
-    folded = nn.Conv2d(weight.shape[1], weight.shape[0], 2, bias=False)
-    folded.weight = nn.Parameter(weight.contiguous())
-    return nn.Sequential(nn.ZeroPad2d((1, 0, 1, 0)), folded)

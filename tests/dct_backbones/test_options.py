@@ -237,6 +237,17 @@ def test_what_stays_unsaid_is_small_without_data_and_can_be_said() -> None:
     assert CompressedOptions.parse({"epochs": 90, "channel_scale": 1.0}).plan().epochs == 90
 
 
+@pytest.mark.parametrize("model", PRESETS)
+def test_without_data_the_rate_rises_in_time_and_stays_low_enough_to_learn_by(model: str) -> None:
+    """The presets' rates: 240 steps of small pictures would end within the warm-up, or diverge."""
+    plan = RgbOptions.parse({"model": model}).plan()
+    rates = [plan.rate(step, 48) for step in range(240)]
+    assert max(rates) == pytest.approx(plan.lr)
+    assert rates.index(max(rates)) <= 48
+    assert plan.lr <= (0.001 if plan.optimizer == "rmsprop" else 0.0125)
+    assert RgbOptions.parse({"model": model, "lr": 0.256, "warmup_epochs": 3}).plan().warmup_epochs == 3
+
+
 @pytest.mark.parametrize(("trainer", "recipe"), [("rgb", "modern"), ("compressed", "modern"), ("compressed", "sweep")])
 def test_recipes_go_together_with_the_presets(trainer: str, recipe: str) -> None:
     registered = get_registry().find(TrainerSpec, f"dct_backbones.{trainer}")

@@ -101,6 +101,21 @@ def test_it_learns_what_can_be_learned(data: Path, tmp_path: Path) -> None:
     assert float(table[-1]["top1"]) == made["top1"] and table[-1]["pictures"] == "7"
 
 
+def test_steps_are_taken_at_the_rate_of_the_plan(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    take = torch.optim.SGD.step
+
+    def spy(optimizer: torch.optim.SGD, *arguments: Any) -> Any:
+        seen.extend(group["lr"] for group in optimizer.param_groups)
+        return take(optimizer, *arguments)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
+    values = tiny(data, epochs=4, warmup_epochs=2, lr_milestones=[1], lr=0.01, variant="block-stem", batch_size=8)
+    run("compressed", values, tmp_path / "run")
+    assert seen == pytest.approx([0.005, 0.005, 0.01, 0.01, 0.01, 0.01, 0.001, 0.001])
+    assert [float(row["lr"]) for row in rows(tmp_path / "run" / "eval_result.csv")] == pytest.approx(seen[::2])
+
+
 def test_what_is_reported_is_what_the_weights_do(data: Path, tmp_path: Path) -> None:
     values = tiny(data, variant="block-stem", coeff_count=5, input="recomputed", eval_only=True)
     run("compressed", tiny(data, variant="block-stem", coeff_count=5, input="recomputed"), tmp_path / "run")
@@ -109,6 +124,7 @@ def test_what_is_reported_is_what_the_weights_do(data: Path, tmp_path: Path) -> 
     assert [results(tmp_path / "again")[k] for k in same] == [results(tmp_path / "run")[k] for k in same]
     weights = [Checkpoint.open(tmp_path / name / "weights.safetensors") for name in ("run", "again")]
     assert weights[0].digest == weights[1].digest
+    assert [made.training["epochs"] for made in weights] == [2, 0]
     assert not (tmp_path / "again" / "eval_result.csv").exists()
 
 

@@ -175,7 +175,7 @@ class ClassifierTrainer:
 
     def export(self) -> Checkpoint:
         """The classifier, with all that is needed to use it."""
-        return self._checkpoint(self.plan.epochs)
+        return self._checkpoint(0 if self.options.eval_only else self.plan.epochs)
 
     def _step(self, step: int, batch: Batch) -> None:
         run, plan = self.run, self.plan

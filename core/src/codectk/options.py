@@ -124,7 +124,7 @@ class RunOptions(Options):
     wandb_project: str = option("codectk", min_length=1, help="Project of Weights & Biases.", anytime=True)
     wandb_entity: str | None = option(None, help="User or team whose project it is; yourself if nobody.", anytime=True)
     wandb_run_name: str | None = option(None, help="What the run is called there; as its folder.", anytime=True)
-    wandb_tags: WordList = option((), help="Words to find the run by there.", anytime=True)
+    wandb_tags: WordList = option((), help="Words to find the run by there: a,b.", anytime=True)
 
 
 def nested(field: FieldInfo) -> type[Options] | None:

@@ -3,9 +3,9 @@
 CODECTK_PICTURES names a folder of JPEG files to measure with; without it, pictures of 375 x 500 pixels are made. The
 peers read the same files: an ordinary RGB pipeline (Pillow decodes, cuts a random part, scales it, mirrors it; numpy
 normalises), the same of pictures that libjpeg decodes at half the size, which cost less and show less, and the public
-code's way to coefficients (the same in RGB, then colours, chroma and the DCT again, with matrices in numpy and two nested
-loops over blocks). All scale random crops. `Scaled` are those crops here, too; `aligned` ones have the network's size, as
-where training crops at the picture's own scale.
+code's way to coefficients (the same in RGB, then colours, chroma and the DCT again, with matrices in numpy and two
+nested loops over blocks). All scale random crops. `Scaled` are those crops here, too; `aligned` ones have the
+network's size, as where training crops at the picture's own scale.
 """
 
 import io

@@ -31,7 +31,6 @@ from codectk.registry import get_registry
 from codectk.runs import DESCRIPTION, RESULTS, train
 from codectk.specs import TrainerSpec
 from codectk.testbed import describe
-from codectk_dct_backbones.budget import Budget
 from codectk_dct_backbones.model import build
 from codectk_dct_backbones.networks.cost import macs, parameters
 from codectk_dct_backbones.pipeline import from_pictures
@@ -40,10 +39,12 @@ from codectk_dct_backbones.train_options import RgbOptions
 RGB = "rgb"
 SYSTEMS: dict[str, dict[str, Any]] = {
     RGB: {},
-    **{name: {"compressed_backbone": name} for name in ("block-stem", "full-grid", "luma-fusion")},
+    **{name: {"compressed_backbone": name} for name in ("block-stem", "full-grid", "luma-fusion", "reconstruction")},
+    "luma-fusion-pruned, 16": {"compressed_backbone": "luma-fusion-pruned", "compression_coeff_window": 4},
     "luma-fusion, original": {"compressed_backbone": "luma-fusion", "compat": "original", "dct_stats": "imagenet"},
 }
-"""What differs from one system to the next; the original normalises coefficients too, though not in this trainer."""
+"""What differs from one system to the next; 64 coefficients of each plane if no number is said. The original normalises
+coefficients too, though not in this trainer."""
 
 COEFFICIENTS = {"input_format": "compressed", "input": "recomputed"}
 FULL_SIZE = 256
@@ -135,9 +136,10 @@ def trained(setting: Setting, system: str, seed: int) -> tuple[str, int]:
 def cost(setting: Setting, system: str, size: int, scale: float) -> tuple[float, float]:
     """Millions of MACs of a picture and of parameters, with 10 classes."""
     options = setting.options(system).model_copy(update={"channel_scale": scale})
-    network = build(options.architecture(10))
+    architecture = options.architecture(10)
+    network = build(architecture)
     pixels = torch.zeros(1, 3, size, size, dtype=torch.uint8)
-    x = pixels.float() if system == RGB else from_pictures(pixels, Budget())
+    x = pixels.float() if system == RGB else from_pictures(pixels, architecture.budget)
     return macs(network, x) / 1e6, parameters(network) / 1e6
 
 
@@ -182,7 +184,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="Folder of the run folders.")
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--shrink", type=int, default=96, help="Short side of the copies that crops are taken of.")
     parser.add_argument("--size", type=int, default=64, help="Side that networks see, a multiple of 16.")
     parser.add_argument("--scale", type=float, default=0.25, help="Factor of all widths.")

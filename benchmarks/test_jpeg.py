@@ -9,10 +9,8 @@ network's size, as where training crops at the picture's own scale.
 """
 
 import io
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,33 +31,11 @@ MEAN, STD = (np.array(x, np.float32)[:, None, None] for x in ((0.485, 0.456, 0.4
 DCT = np.asarray(basis()).reshape(8, 8, 8, 8)[0, :, :, 0] * np.sqrt(8)  # A[v, y]
 
 
-def made(seed: int) -> bytes:
-    """Noise whose power falls with frequency as that of photographs does, and edges."""
-    rng = np.random.default_rng(seed)
-    height, width = 375, 500
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    waves = [np.fft.irfft2(np.fft.rfft2(rng.normal(size=(height, width))) / (frequency + 0.004), (height, width))]
-    waves += [
-        np.fft.irfft2(np.fft.rfft2(rng.normal(size=(height, width))) / (frequency + 0.004) ** 1.3, (height, width))
-    ]
-    waves += [waves[0][::-1] * 0.3 + waves[1]]
-    x = np.stack([wave / wave.std() for wave in waves], -1) * 45 + 120
-    x[np.mgrid[:height, :width][0] > 200 + 90 * np.sin(np.arange(width) / 60)] *= 0.6
-    stream = io.BytesIO()
-    Image.fromarray(np.clip(x, 0, 255).astype(np.uint8)).save(stream, "JPEG", quality=90, subsampling="4:2:0")
-    return stream.getvalue()
-
-
 @pytest.fixture(scope="module")
-def files() -> list[bytes]:
-    folder = os.environ.get("CODECTK_PICTURES")
-    if folder is None:
-        return [made(seed) for seed in range(20)]
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
-    found = [path.read_bytes() for path in paths]
-    large = [data for data in found if min(picture_size(data)) >= SIZE][:MOST_FILES]
+def files(jpeg_files: list[bytes]) -> list[bytes]:
+    large = [data for data in jpeg_files if min(picture_size(data)) >= SIZE][:MOST_FILES]
     if not large:
-        pytest.skip(f"{folder} holds no JPEG file of {SIZE} x {SIZE} pixels")
+        pytest.skip(f"CODECTK_PICTURES holds no JPEG file of {SIZE} x {SIZE} pixels")
     return large
 
 

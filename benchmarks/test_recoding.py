@@ -6,10 +6,8 @@ codes that suit them best; all of them hold the file's metadata.
 """
 
 import io
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,29 +26,9 @@ Report = Callable[[str], None]
 Ratio = Callable[[str, list[float], str, list[float]], float]
 
 
-def made(seed: int) -> bytes:
-    """Noise whose power falls with frequency as that of photographs does, and an edge."""
-    rng = np.random.default_rng(seed)
-    height, width = 375, 500
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    spectrum = [
-        np.fft.rfft2(rng.normal(size=(height, width))) / (frequency + 0.004) ** power for power in (1, 1.3, 1.3)
-    ]
-    waves = [np.fft.irfft2(s, (height, width)) for s in spectrum]
-    x = np.stack([wave / wave.std() for wave in waves], -1) * 12 + 45 * (waves[0] / waves[0].std())[..., None] + 120
-    x[np.mgrid[:height, :width][0] > 200 + 90 * np.sin(np.arange(width) / 60)] *= 0.6
-    stream = io.BytesIO()
-    Image.fromarray(np.clip(x, 0, 255).astype(np.uint8)).save(stream, "JPEG", quality=85)
-    return stream.getvalue()
-
-
 @pytest.fixture(scope="module")
-def files() -> list[bytes]:
-    folder = os.environ.get("CODECTK_PICTURES")
-    if folder is None:
-        return [made(seed) for seed in range(20)]
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
-    return [path.read_bytes() for path in paths[:: max(1, len(paths) // MOST_FILES)]]
+def files(jpeg_files: list[bytes]) -> list[bytes]:
+    return jpeg_files[:: max(1, len(jpeg_files) // MOST_FILES)]
 
 
 def decoded(data: bytes) -> tuple[Array, ArrayInfo]:

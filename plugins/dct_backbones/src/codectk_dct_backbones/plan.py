@@ -114,9 +114,8 @@ class Plan:
             return self.floor + (rate - self.floor) * (1 + math.cos(math.pi * done)) / 2
         if self.schedule == "step":
             return float(rate * self.gamma ** sum(epoch - up >= milestone for milestone in self.milestones))
-        if (
-            self.original and up
-        ):  # epochs go where the public code's function takes steps, so its warm-up begins once more
+        if self.original and up:
+            # Epochs go where the public code's function takes steps, so its warm-up begins once more.
             return rate * min(1.0, epoch / (up * per_epoch))
         return float(rate * self.gamma ** (epoch - up))
 

@@ -49,7 +49,7 @@ def cut_after(data: bytes, file: Container, segments: int, more: int = 0) -> byt
 def test_a_truncated_file_decodes_to_what_the_first_segments_of_the_whole_decode_to(
     tmp_path: Path, run: Run, file: Container
 ) -> None:
-    for count in range(1, 9):
+    for count in (1, 4, 8):
         done = run("truncate", "photo.ctk", "--segments", count, "-o", f"{count}.ctk")
         assert done.returncode == 0, done.stderr
         size = (tmp_path / f"{count}.ctk").stat().st_size

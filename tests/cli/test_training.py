@@ -226,36 +226,33 @@ def finished_phases(state: Path) -> list[str]:
     return phases
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_stopped_process_resumes_to_the_same_weights(
-    tmp_path: Path, codectk: Run, pictures: Path, number: signal.Signals
-) -> None:
+def test_a_stopped_process_resumes_to_the_same_weights(tmp_path: Path, codectk: Run, pictures: Path) -> None:
     words = ["train", "frappe", "--data", pictures, *TINY]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     straight = codectk(*words, "--out", "straight", env=environment)
     assert straight.returncode == 0, straight.stderr
-    process = subprocess.Popen(
-        [program(), *map(str, words), "--out", "stopped"],
-        cwd=tmp_path,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    state = tmp_path / "stopped" / "state.safetensors"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        name = number.name
+        stderr = stopped([program(), *map(str, words), "--out", name], tmp_path / name, environment, number)
+        assert "Traceback" not in stderr
+        assert f"--resume {name}" in stderr
+        assert not (tmp_path / name / "weights.safetensors").exists()
+        resumed = codectk("train", "frappe", "--resume", name, "--workers", "2", env=environment)
+        assert resumed.returncode == 0, resumed.stderr
+        digests = {Checkpoint.open(tmp_path / run / "weights.safetensors").digest for run in ("straight", name)}
+        assert len(digests) == 1
+
+
+def stopped(command: list[str], folder: Path, environment: dict[str, str], number: signal.Signals) -> str:
+    """What a training says that gets a signal in its second phase, with more than half of the steps to go."""
+    process = subprocess.Popen(command, cwd=folder.parent, env=environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    # States are saved all the time; the signal comes in the second phase, with more than half of the steps to go.
-    while time.monotonic() < deadline and not finished_phases(state):
-        time.sleep(0.01)
+    while time.monotonic() < deadline and not finished_phases(folder / "state.safetensors"):
+        time.sleep(0.01)  # states are saved all the time
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number, stderr
-    assert "Traceback" not in stderr
-    assert "--resume stopped" in stderr
-    assert not (tmp_path / "stopped" / "weights.safetensors").exists()
-    resumed = codectk("train", "frappe", "--resume", "stopped", "--workers", "2", env=environment)
-    assert resumed.returncode == 0, resumed.stderr
-    digests = {Checkpoint.open(tmp_path / name / "weights.safetensors").digest for name in ("straight", "stopped")}
-    assert len(digests) == 1
+    return stderr
 
 
 def test_resume_refuses_what_would_change_the_result(tmp_path: Path, codectk: Run, pictures: Path) -> None:

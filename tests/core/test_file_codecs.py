@@ -76,16 +76,23 @@ def test_a_file_of_a_named_ending_is_handed_to_the_codec_as_it_is(keeper, photo)
     np.testing.assert_array_equal(keeper.decompress(file), picture.x)
 
 
-def test_other_files_and_changed_pictures_are_arrays(keeper, photo, tmp_path):
+def test_other_files_and_changed_pictures_are_arrays(keeper, photo, tmp_path, monkeypatch):
     with Image.open(photo) as image:
         image.save(tmp_path / "photo.png")
     assert read_image(tmp_path / "photo.png").file_for(keeper.spec.files) is None
     assert read_image(photo).file_for(()) is None
+    monkeypatch.setattr("codectk.images._deep_avif", lambda data, name: True)
+    reduced = read_image(photo, depth=8)
+    assert reduced.notes and reduced.file_for(keeper.spec.files) is None
+
+
+def test_a_file_with_colours_of_its_own_is_handed_over(keeper, photo, tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ"))
     with Image.open(photo) as image:
         image.save(tmp_path / "odd.jpg", icc_profile=profile.tobytes())
-    changed = read_image(tmp_path / "odd.jpg")
-    assert changed.notes and changed.file_for(keeper.spec.files) is None
+    told = read_image(tmp_path / "odd.jpg")
+    assert "colour profile" in told.notes[0]
+    assert told.file_for(keeper.spec.files) == (tmp_path / "odd.jpg").read_bytes()
 
 
 def test_evaluation_search_and_bench_code_the_file(keeper, photo, tmp_path):

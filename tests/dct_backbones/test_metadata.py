@@ -16,6 +16,7 @@ from codectk.arrays import ArrayInfo
 from codectk.compression import LoadedCodec, load_codec
 from codectk.container import Container, unpack
 from codectk.errors import ContainerError, InputError
+from codectk.images import read_image
 from codectk_cli.main import cli
 from codectk_dct_backbones.details import details
 from codectk_dct_backbones.jpeg import metadata
@@ -111,6 +112,42 @@ def test_without_metadata_a_file_keeps_its_orientation_alone(dct: LoadedCodec) -
     assert len(file.segments) == 3
     assert kept(back) == usual_metadata(read(data))
     np.testing.assert_array_equal(dct.decompress(file), upright(data))
+
+
+def wide_gamut() -> bytes:
+    """The segment of a profile with matrices, whose colours are not sRGB's: red, green and blue change places."""
+    found = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for before, after in ((b"rXYZ", b"?XYZ"), (b"gXYZ", b"rXYZ"), (b"bXYZ", b"gXYZ"), (b"?XYZ", b"bXYZ")):
+        found = found.replace(before, after, 1)
+    return segment(0xE2, b"ICC_PROFILE\0\x01\x01" + found.replace(b"s\0R\0G\0B", b"w\0i\0d\0e"))
+
+
+@pytest.mark.parametrize("options", [{}, {"metadata": False}, {"quality": 92, "metadata": False}, {"quality": 92}])
+def test_colours_of_a_profile_come_back_as_they_are_and_are_shown_converted(
+    dct: LoadedCodec, tmp_path: Path, options: dict[str, object]
+) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(photo(exif(6) + wide_gamut()))
+    shown = read_image(path)
+    assert any("converted its colours" in note for note in shown.notes)
+    assert np.abs(shown.x.astype(int) - upright(path.read_bytes())).max() > 20
+    file = unpack(dct.compress(shown.x, shown.info, dct.encode_options(options), file=shown.data).data)
+    back = dct.decompress_file(file)
+    assert metadata.profile(kept(back)) == wide_gamut()[18:]
+    assert kept(back) == exif(6) + wide_gamut() or not options.get("metadata", True)
+    error = np.abs(dct.decompress(file).astype(int) - shown.x)
+    assert error.mean() < 12 if "quality" in options else error.max() == 0
+    (tmp_path / "back.jpg").write_bytes(back)
+    np.testing.assert_array_equal(read_image(tmp_path / "back.jpg").x, dct.decompress(file))
+
+
+def test_colours_that_stay_are_not_said_to_be_converted(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(photo(wide_gamut()))
+    done = CliRunner().invoke(cli, ["compress", str(path), "-c", "dct"])
+    assert done.exit_code == 0 and "colours" not in done.output
+    done = CliRunner().invoke(cli, ["compress", str(path), "-c", "png", "-o", str(tmp_path / "png.ctk")])
+    assert done.exit_code == 0 and "converted its colours" in done.output
 
 
 @pytest.mark.parametrize("options", [{"subsampling": 0}, {"keep_rgb": True}])

@@ -113,8 +113,9 @@ class FileCodec(Codec, Protocol):
     def encode_file(self, data: bytes, info: ArrayInfo, options: Any) -> Encoded:
         """Code a file that holds a picture in a form that an array does not have, such as a JPEG's coefficients.
 
-        Asked for where the spec's `files` has the file's ending and the picture was taken from it unchanged. `decode`
-        gives the picture's array of what this returns, too, so that a file can be opened as both.
+        Asked for where the spec's `files` has the file's ending and the file shows just the picture: not where parts
+        of it were made opaque, or its depth reduced. `decode` gives the picture's array, upright and in sRGB, of what
+        this returns, too, so that a file can be opened as both; `codectk.images.to_srgb` converts by a profile.
 
         Args:
             data: the whole file.

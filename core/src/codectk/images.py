@@ -23,6 +23,9 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif"
 BAND = 256
 """Rows of a picture that are copied at once."""
 
+REDUCED = "reduced to 8 bits"
+"""A note."""
+
 LARGE_PIXELS = 1 << 22
 """PNG files of larger pictures are compressed with less effort."""
 
@@ -49,7 +52,8 @@ class Picture:
         info: kind and shape of `x`.
         notes: what was changed on the way, one sentence each.
         metadata: what belongs to a field besides its values; see `codectk.fields.metadata`.
-        data: the whole file, where it is a picture's and `x` has all that it shows, unchanged; else empty.
+        data: the whole file, where it is a picture's and shows just `x`, in the colours of its own profile if not in
+            sRGB; else empty.
         suffix: ending of the file of `data`, in small letters.
     """
 
@@ -91,14 +95,16 @@ def read_image(
         image.load()
         format_name = image.format
         ImageOps.exif_transpose(image, in_place=True)  # no copy where the picture is upright
-        plain = _to_srgb(_to_plain_mode(path, image, format_name), image.info.get("icc_profile"), notes)
-        x = _array(_flatten(plain, background, notes))
+        plain, converted = to_srgb(_to_plain_mode(path, image, format_name), image.info.get("icc_profile"))
+        notes += converted
+        flat = _flatten(plain, background, notes)
+        x = _array(flat)
     x = np.ascontiguousarray(x[:, :, np.newaxis] if x.ndim == 2 else x)
     if x.dtype == np.uint16 and depth == 8:
         x = ((x.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        notes.append("reduced to 8 bits")
+        notes.append(REDUCED)
     kind = "image/gray16" if x.dtype == np.uint16 else f"image/{ {1: 'gray8', 3: 'rgb8', 4: 'rgba8'}[x.shape[2]] }"
-    whole = data if not notes else b""
+    whole = data if flat is plain and REDUCED not in notes else b""
     return Picture(x, ArrayInfo(kind, x.shape), tuple(notes), data=whole, suffix=path.suffix.lower())
 
 
@@ -175,7 +181,7 @@ def _refuse_lossy_reading(path: Path, image: Image.Image, data: bytes, depth: in
         step = "Reduce it with --depth 8." if reducible else "Reduce it to 8 bits with another program."
         raise InputError(f"{path} has more than 8 bits per channel and colour or transparency.", step)
     if deep:
-        notes.append("reduced to 8 bits")
+        notes.append(REDUCED)
 
 
 def _deep_jpeg2000(data: bytes, format_name: str | None) -> bool:
@@ -212,20 +218,24 @@ def _to_plain_mode(path: Path, image: Image.Image, format_name: str | None) -> I
     )
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
+    """A picture's colours as sRGB has them, and what was done about it, as notes.
+
+    Args:
+        image: RGB or RGBA; others, such as grey ones, stay as they are.
+        profile: ICC's, which may be hostile; None means sRGB.
+    """
     if not profile or image.mode not in ("RGB", "RGBA"):
-        return image
+        return image, ()
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         name = ImageCms.getProfileDescription(source).strip()
         if "srgb" in name.lower():
-            return image
+            return image, ()
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=image.mode)
     except (ImageCms.PyCMSError, OSError, ValueError):
-        notes.append("ignored its colour profile, which is damaged")
-        return image
-    notes.append(f"converted its colours from {name} to sRGB")
-    return converted if converted is not None else image
+        return image, ("ignored its colour profile, which is damaged",)
+    return converted if converted is not None else image, (f"converted its colours from {name} to sRGB",)
 
 
 def _flatten(image: Image.Image, background: str | None, notes: list[str]) -> Image.Image:

@@ -110,7 +110,7 @@ def command(
     def work(source: Path, target: Path) -> None:
         refuse_existing(target, force)
         picture = read_array(source, background, int(depth) if depth else None, max_bytes)
-        for note in picture.notes:
+        for note in () if picture.file_for(loaded.spec.files) else picture.notes:  # what codes files tells of its own
             warn(f"{source}: {note}.")
         packed = _compress(loaded, picture, values, source, searched)
         for message in packed.messages:

@@ -3,14 +3,18 @@
 from dataclasses import replace
 from typing import Self
 
+import numpy as np
+from PIL import Image
+
 from codectk.arrays import Array, ArrayInfo
 from codectk.checkpoint import Checkpoint
 from codectk.codec import Encoded, FileCodec
 from codectk.errors import InputError
+from codectk.images import to_srgb
 from codectk_dct_backbones import coding
 from codectk_dct_backbones.budget import COEFFICIENTS
 from codectk_dct_backbones.jpeg.file import JpegFile, read
-from codectk_dct_backbones.jpeg.metadata import MOST_BYTES, taken, without_colour
+from codectk_dct_backbones.jpeg.metadata import MOST_BYTES, profile, profile_alone, taken, without_colour
 from codectk_dct_backbones.jpeg.writing import usual_metadata, write
 from codectk_dct_backbones.options import EncodeOptions, Subsampling
 
@@ -25,7 +29,7 @@ SAMPLING: dict[Subsampling, coding.Factors] = {
 
 
 class DctCodec(FileCodec):
-    """Follows `codectk.codec.Codec`. All arithmetic of the decoder is on integers."""
+    """Follows `codectk.codec.Codec`. All arithmetic of the decoder is on integers, but for conversions of colours."""
 
     rate_points = (1, 4, 9, 16, 25, 36, 49, 64)
 
@@ -71,12 +75,14 @@ class DctCodec(FileCodec):
                 f"not {info.shape[1]} x {info.shape[0]}.",
                 "Convert it to PNG first.",
             )
-        kept, left_out = taken(data) if options.metadata else (b"", ())
+        kept, left_out = taken(data)
         if options.quality is not None:
             file, kept = _coded_anew(file, options.quality, options.subsampling), without_colour(kept)
         _same_chroma(file)
-        if len(kept) > MOST_BYTES:
-            kept, left_out = b"", (f"{len(kept)} bytes of metadata", *left_out)
+        if not options.metadata:
+            kept, left_out = _least(file, kept), ()
+        elif len(kept) > MOST_BYTES:
+            kept, left_out = _least(file, kept), (f"{len(kept)} bytes of metadata", *left_out)
         kept = b"" if kept == usual_metadata(file) else kept
         encoded = coding.pack(file, options.budget(), kept)
         notes = {"jpeg_bytes": len(data), "metadata_bytes": len(kept)}
@@ -84,14 +90,19 @@ class DctCodec(FileCodec):
         return replace(encoded, notes={name: float(count) for name, count in notes.items()}, messages=told)
 
     def decode(self, encoded: Encoded, info: ArrayInfo, options: object) -> Array:
-        """The picture, uint8 (H, W, 3), pixel for pixel as libjpeg would decode the JPEG file.
+        """The picture in sRGB, uint8 (H, W, 3).
+
+        Pixel for pixel as libjpeg would decode the JPEG file, converted where its metadata hold a colour profile.
 
         Raises:
             ContainerError: these are no segments of such a picture.
             DesyncError: the coefficients are not those that were encoded.
         """
-        file, _ = coding.unpack(encoded, info)
-        return coding.pixels(file)
+        file, kept = coding.unpack(encoded, info)
+        x, colours = coding.pixels(file), profile(kept)
+        if colours is None or len(file.planes) == 1:
+            return x
+        return np.array(to_srgb(Image.fromarray(x), colours)[0])
 
     def decode_file(self, encoded: Encoded, info: ArrayInfo, options: object) -> bytes:
         """A JPEG file of these coefficients, tables, sampling and orientation, and of the metadata that were kept.
@@ -102,6 +113,14 @@ class DctCodec(FileCodec):
         """
         file, kept = coding.unpack(encoded, info)
         return write(file, progressive=file.progressive, metadata=kept)
+
+
+def _least(file: JpegFile, segments: bytes) -> bytes:
+    """Of a file's metadata what it takes to show the picture right: the orientation, and a profile if not sRGB's."""
+    colours = profile(segments) if len(file.planes) == 3 else None
+    _, changes = to_srgb(Image.new("RGB", (1, 1)), colours)
+    alone = profile_alone(segments)
+    return usual_metadata(file) + (alone if changes and len(alone) <= MOST_BYTES // 2 else b"")
 
 
 def _coded_anew(file: JpegFile, quality: int, subsampling: Subsampling) -> JpegFile:

@@ -65,6 +65,21 @@ def without_colour(segments: bytes) -> bytes:
     return b"".join(segment for segment in _each(segments) if segment[1] != _ADOBE)
 
 
+def profile(segments: bytes) -> bytes | None:
+    """ICC's profile of the colours; None if there is none, or not all parts of it."""
+    parts = sorted(part for part in _each(segments) if _is_profile(part))
+    return b"".join(part[18:] for part in parts) if parts and parts[0][17] == len(parts) else None
+
+
+def profile_alone(segments: bytes) -> bytes:
+    """The segments of a profile."""
+    return b"".join(segment for segment in _each(segments) if _is_profile(segment))
+
+
+def _is_profile(segment: bytes) -> bool:
+    return segment[1] == 0xE2 and segment.startswith(b"ICC_PROFILE\0", 4) and len(segment) >= 18
+
+
 def pack(segments: bytes) -> bytes:
     """Segments as a raw stream of Deflate."""
     stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=_USUAL)

@@ -23,7 +23,7 @@ def ratio() -> Callable[[str, list[float], str, list[float]], float]:
         value = median(a) / median(b)
         RATIOS.append(
             f"{name}: {median(a) * 1000:.1f} ms ({min(a) * 1000:.1f} to {max(a) * 1000:.1f}), "
-            f"{value:.2f} times {peer} ({median(b) * 1000:.1f} ms)"
+            f"{value:.3g} times {peer} ({median(b) * 1000:.1f} ms)"
         )
         return value
 

@@ -51,8 +51,8 @@ def found(tmp_path: Path) -> dict[str, set[str]]:
     environment = {**os.environ, "PYTHONPATH": str(folder), "KIT_FOLDER": str(folder / "golden"), "TMPDIR": str(folder)}
     written = run(folder, {**environment, "KIT_GOLDEN": "1"}, "write_golden.py")
     assert written.returncode == 0, written.stderr
-    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=report.xml", "run_kit.py")
-    done = run(folder, environment, *words)
+    quick = ("-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:logging")
+    done = run(folder, environment, "-m", "pytest", *quick, "--junitxml=report.xml", "run_kit.py")
     assert done.returncode == 1, done.stdout + done.stderr
     failed: dict[str, set[str]] = defaultdict(set)
     for case in ElementTree.parse(folder / "report.xml").iter("testcase"):

@@ -68,7 +68,7 @@ import sys
 from codectk_cli import bridge
 from codectk_cli.main import main
 gather = bridge.gather
-short = {"epochs_merged": "20,20,20,20,20,20,100"}
+short = {"epochs_merged": "10,10,10,10,10,10,60"}
 bridge.gather = lambda model, flags, recipes, recipe: gather(model, {**flags, **short}, recipes, recipe)
 sys.argv = ["codectk", "demo"]
 main()

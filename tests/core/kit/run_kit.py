@@ -34,6 +34,8 @@ class Trainer(TrainerConformance):
 
 SLOW = {
     CodecConformance: ("test_nothing_else_in_the_process_is_changed", "test_a_file_decodes_in_a_fresh_process"),
+    DatasetConformance: ("test_nothing_else_in_the_process_is_changed",),
+    MetricConformance: ("test_nothing_else_in_the_process_is_changed",),
     TrainerConformance: ("test_it_leaves_the_process_as_it_was",),
 }
 """Checks that start a process: they run on what is good and on the faults that they are to find."""

@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
     (tmp_path / "FOLDER").mkdir()
     for place in ("photo.jpg", "FOLDER/one.jpg"):
-        small.resize((640, 480), Image.Resampling.BICUBIC).save(tmp_path / place)
+        small.resize((256, 192), Image.Resampling.BICUBIC).save(tmp_path / place)
     with netCDF4.Dataset(tmp_path / "climate.nc", "w") as dataset:
         for dimension, length in {"time": 4, "lat": 6, "lon": 8}.items():
             dataset.createDimension(dimension, length)

@@ -66,7 +66,7 @@ class FrappeTrainer(PictureTrainer):
         self.run.results = report(self.options, self.run, self.history.points)
         if self.run.results["bd_avif"] is not None:
             bd_rate = self.run.results["bd_avif"]
-            self.run.message(f"BD-rate against the curve that is published of AVIF on Kodak's pictures: {bd_rate:+.1f} %")
+            self.run.message(f"BD-rate against the published curve of AVIF on Kodak's pictures: {bd_rate:+.1f} %")
 
     def export(self) -> Checkpoint:
         """Filters once, and the decoder of every operating point."""

@@ -5,6 +5,7 @@ import struct
 import tracemalloc
 import zlib
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,8 @@ def test_without_metadata_a_file_keeps_its_orientation_alone(dct: LoadedCodec) -
     np.testing.assert_array_equal(dct.decompress(file), upright(data))
 
 
-def wide_gamut() -> bytes:
+@cache
+def wide_gamut() -> bytes:  # once: profiles hold the time when they were made
     """The segment of a profile with matrices, whose colours are not sRGB's: red, green and blue change places."""
     found = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for before, after in ((b"rXYZ", b"?XYZ"), (b"gXYZ", b"rXYZ"), (b"bXYZ", b"gXYZ"), (b"?XYZ", b"bXYZ")):

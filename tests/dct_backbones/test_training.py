@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from PIL import Image
 
 from codectk.checkpoint import Checkpoint
 from codectk.errors import InputError, WeightsError
@@ -266,15 +267,20 @@ def test_weights_are_not_evaluated_with_labels_of_other_classes(data: Path, tmp_
             trainer(tmp_path / "e", {**tiny(data, variant="block-stem"), **values, "pretrained": tmp_path / "run"})
 
 
-def test_a_network_for_pixels_is_evaluated_on_coefficients_without_training(data: Path, tmp_path: Path) -> None:
-    """Its layers see the same pictures, but for rounding: accuracy and loss stay."""
-    long = {"image_size": 64, "channel_scale": 0.1, "epochs": 6, "lr": 0.1}
-    run("rgb", tiny(data, **long), tmp_path / "rgb")
-    values = tiny(data, **long, variant="reconstruction", eval_only=True, pretrained=str(tmp_path / "rgb"))
-    run("compressed", {**values, "input": "recomputed"}, tmp_path / "coefficients")
+def test_a_network_for_pixels_is_evaluated_on_coefficients_without_training(tmp_path: Path) -> None:
+    """Its layers see the same pictures, here grey ones, which lose no chroma, but for a resize of 37 or 40 px."""
+    for part in ("train", "val"):
+        folder(tmp_path / part, {"dark": 6, "light": 6})
+    for path in tmp_path.rglob("*.jpg"):
+        with Image.open(path) as image:
+            image.convert("L").convert("RGB").save(path, quality=95)
+    values = tiny(tmp_path, epochs=1)
+    run("rgb", values, tmp_path / "rgb")
+    start = {"variant": "reconstruction", "eval_only": True, "pretrained": str(tmp_path / "rgb")}
+    run("compressed", {**values, **start, "input": "recomputed"}, tmp_path / "coefficients")
     pixels, coefficients = results(tmp_path / "rgb"), results(tmp_path / "coefficients")
-    assert coefficients["top1"] == pixels["top1"]
-    assert coefficients["loss"] == pytest.approx(pixels["loss"], rel=0.05)
+    assert coefficients["loss"] == pytest.approx(pixels["loss"], rel=0.02)
+    assert coefficients["count"] == pixels["count"] == 12
 
 
 @pytest.mark.parametrize("damage", ["codec", "architecture", "classes", "shape", "statistics"])

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
+from codectk.arrays import ArrayInfo
+from codectk.compression import LoadedCodec
+from codectk.container import Container, unpack
 from codectk_dct_backbones.jpeg.file import JpegFile, Plane
 
 Doubles = NDArray[np.float64]
@@ -42,6 +45,19 @@ def saved(image: Image.Image, **options: object) -> bytes:
 def pixels(data: bytes) -> NDArray[np.uint8]:
     """What Pillow decodes, as stored."""
     return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def upright(data: bytes) -> NDArray[np.uint8]:
+    """What Pillow shows, (H, W, C)."""
+    x = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    return x[:, :, None] if x.ndim == 2 else x
+
+
+def coded(dct: LoadedCodec, data: bytes, **options: object) -> Container:
+    """What the codec makes of a file."""
+    x = upright(data)
+    info = ArrayInfo("image/gray8" if x.shape[2] == 1 else "image/rgb8", x.shape)
+    return unpack(dct.compress(x, info, dct.encode_options(options), file=data).data)
 
 
 def turned(x: np.ndarray, orientation: int) -> np.ndarray:

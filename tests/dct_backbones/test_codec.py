@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from codectk.arrays import ArrayInfo
 from codectk.codec import Encoded, symbol_check
@@ -21,7 +20,7 @@ from codectk_dct_backbones.jpeg.file import JpegFile, Plane, read
 from codectk_dct_backbones.jpeg.writing import write
 from codectk_dct_backbones.native_entropy import decode_planes, encode_planes
 
-from .jpeg_files import picture, random_file, saved
+from .jpeg_files import coded, picture, random_file, saved, upright
 
 ALL = (1 << 64) - 1
 RGB_40_50 = ArrayInfo("image/rgb8", (40, 50, 3))
@@ -44,18 +43,6 @@ FILES = {
 @pytest.fixture(scope="module")
 def dct() -> LoadedCodec:
     return load_codec("dct")
-
-
-def upright(data: bytes) -> NDArray[np.uint8]:
-    """What Pillow shows, (H, W, C)."""
-    x = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
-    return x[:, :, None] if x.ndim == 2 else x
-
-
-def coded(dct: LoadedCodec, data: bytes, **options: object) -> Container:
-    x = upright(data)
-    info = ArrayInfo("image/gray8" if x.shape[2] == 1 else "image/rgb8", x.shape)
-    return unpack(dct.compress(x, info, dct.encode_options(options), file=data).data)
 
 
 def same(a: JpegFile, b: JpegFile) -> bool:

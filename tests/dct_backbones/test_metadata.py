@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 from codectk.arrays import ArrayInfo
 from codectk.compression import LoadedCodec, load_codec
-from codectk.container import Container, unpack
+from codectk.container import unpack
 from codectk.errors import ContainerError, InputError
 from codectk.images import read_image
 from codectk_cli.main import cli
@@ -24,7 +24,7 @@ from codectk_dct_backbones.jpeg import metadata
 from codectk_dct_backbones.jpeg.file import read
 from codectk_dct_backbones.jpeg.writing import usual_metadata, write
 
-from .jpeg_files import find, picture, same, saved
+from .jpeg_files import coded, find, picture, same, saved, upright
 
 GOLDEN = Path(__file__).parent / "golden_codec" / "metadata-v2.ctk"
 
@@ -56,17 +56,6 @@ def photo(segments: bytes, size: tuple[int, int] = (33, 50), **options: object) 
     """A file of these segments and no others."""
     data = saved(picture(*size), **options)
     return data[:2] + segments + data[2 + len(metadata.taken(data)[0]) :]
-
-
-def upright(data: bytes) -> np.ndarray:
-    x = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
-    return x[:, :, None] if x.ndim == 2 else x
-
-
-def coded(dct: LoadedCodec, data: bytes, **options: object) -> Container:
-    x = upright(data)
-    info = ArrayInfo("image/gray8" if x.shape[2] == 1 else "image/rgb8", x.shape)
-    return unpack(dct.compress(x, info, dct.encode_options(options), file=data).data)
 
 
 def kept(data: bytes) -> bytes:
